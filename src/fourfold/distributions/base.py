@@ -1,0 +1,93 @@
+"""What a distribution is: a log-probability, a way to turn noise into a draw, and a mean."""
+
+__all__ = ["Distribution", "Factorised", "sum_events"]
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from .._shapes import Shape
+from ..noise import NoiseSource
+
+
+def sum_events(value: Tensor, event_ndim: int) -> Tensor:
+    """Sums the last ``event_ndim`` dimensions: log-probabilities add over the elements of an event."""
+    return value.flatten(value.ndim - event_ndim).sum(-1) if event_ndim else value
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """Densities are computed in float32 or better, also under autocast."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+class Distribution(ABC):
+    """A distribution over events of shape ``event_shape``, one for each index of the leading ``lead_shape``.
+
+    Leading dimensions are ``()``, ``(B,)`` or ``(S, B)``: S draws, B batch. Draws are transformed noise, so they are
+    differentiable in the parameters wherever the family allows it.
+    """
+
+    #: ``True`` for a probability mass (discrete), ``False`` for a density: nats of the two are not comparable.
+    mass: ClassVar[bool] = False
+    #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
+    has_density: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def lead_shape(self) -> Shape:
+        """Leading dimensions of the parameters."""
+
+    @property
+    @abstractmethod
+    def event_shape(self) -> Shape:
+        """Shape of one event."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """The mean, of shape ``(*lead, *event)``."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Log-probability in nats, of shape ``(*lead,)``; with a mask, only elements where it is 1 count."""
+
+    @abstractmethod
+    def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
+        """One draw of shape ``(*lead, *event)``, or ``draws`` of them stacked in front."""
+
+    @abstractmethod
+    def expand(self, lead: Shape) -> Self:
+        """The same distribution with its leading dimensions expanded."""
+
+    def sample_with_log_prob(self, noise: NoiseSource, draws: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """A draw and its log-probability in one pass; ``None`` where there is none (a point has no density)."""
+        z = self.sample(noise, draws)
+        return z, self.log_prob(z)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape ``(*lead,)``, where it has a closed form."""
+        raise ValueError(f"{type(self).__name__} has no closed-form entropy: estimate it as −mean(log_prob(sample)).")
+
+    def kl_by_element(self, other: "Distribution") -> Tensor | None:
+        """KL(self ‖ other) in nats for each element of the event, or ``None`` where there is no closed form."""
+        return None
+
+
+class Factorised(Distribution):
+    """A product of one-dimensional distributions, one for each element of the event."""
+
+    @abstractmethod
+    def log_prob_by_element(self, x: Tensor) -> Tensor:
+        """Log-probability in nats of each element, of shape ``(*lead, *event)``."""
+
+    def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        terms = self.log_prob_by_element(x)
+        return sum_events(terms if mask is None else terms * mask, len(self.event_shape))
+
+    def _noise_shape(self, draws: int | None) -> tuple[Shape, int]:
+        """The shape of the noise one draw needs, and which of its dimensions is the batch."""
+        front = () if draws is None else (draws,)
+        batch = len(front) + len(self.lead_shape) - 1
+        return (*front, *self.lead_shape, *self.event_shape), max(batch, 0)

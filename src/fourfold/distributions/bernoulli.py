@@ -1,0 +1,69 @@
+"""Bernoulli, for binary data."""
+
+__all__ = ["Bernoulli"]
+
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .._shapes import Shape
+from ..noise import NoiseSource
+from .base import Distribution, Factorised, at_least_float32, sum_events
+
+
+class Bernoulli(Factorised):
+    r"""Independent coin flips from logits ℓ: a probability mass over {0, 1}, in nats per event.
+
+    .. math:: \log p(x) = \sum_i x_i\ell_i - \mathrm{softplus}(\ell_i)
+
+    Grey values between 0 and 1 have no probability here: the sum above is then no log-likelihood at all. Binarise
+    them, or take the continuous Bernoulli or a likelihood over 256 levels.
+
+    Args:
+        logits: ℓ, of shape ``(*lead, *event)``.
+        event_ndim: how many trailing dimensions are one event.
+
+    Example:
+        >>> import torch
+        >>> Bernoulli(torch.zeros(1, 4)).log_prob(torch.ones(1, 4))
+        tensor([-2.7726])
+    """
+
+    mass: ClassVar[bool] = True
+
+    def __init__(self, logits: Tensor, event_ndim: int = 1) -> None:
+        self.logits, self.event_ndim = at_least_float32(logits), event_ndim
+
+    @property
+    def lead_shape(self) -> Shape:
+        return tuple(self.logits.shape[: self.logits.ndim - self.event_ndim])
+
+    @property
+    def event_shape(self) -> Shape:
+        return tuple(self.logits.shape[self.logits.ndim - self.event_ndim :])
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.logits)
+
+    def log_prob_by_element(self, x: Tensor) -> Tensor:
+        return x * self.logits - softplus(self.logits)
+
+    def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
+        shape, batch = self._noise_shape(draws)
+        return (noise.uniform(shape, batch, self.logits.dtype) < self.mean).to(self.logits.dtype)
+
+    def expand(self, lead: Shape) -> Self:
+        return type(self)(self.logits.expand(*lead, *self.event_shape), self.event_ndim)
+
+    def entropy(self) -> Tensor:
+        return sum_events(softplus(self.logits) - self.mean * self.logits, self.event_ndim)
+
+    def kl_by_element(self, other: Distribution) -> Tensor | None:
+        """KL(self ‖ other) for another Bernoulli, element by element, in nats."""
+        if not isinstance(other, Bernoulli):
+            return None
+        gap = self.logits - other.logits
+        return self.mean * gap - softplus(self.logits) + softplus(other.logits)

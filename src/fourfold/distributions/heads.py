@@ -1,0 +1,109 @@
+"""Heads turn the raw outputs of a network into a distribution. A head owns no network."""
+
+__all__ = ["BernoulliHead", "GaussianHead", "Head", "PointHead"]
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import choice, non_negative, positive
+from .._shapes import Shape, as_shape
+from .base import Distribution
+from .bernoulli import Bernoulli
+from .gaussian import DiagonalGaussian, Point
+
+
+class Head(nn.Module, ABC):
+    """Maps raw numbers of shape ``(*lead, *raw_shape)`` to a distribution over events of shape ``event``.
+
+    ``raw_shape`` is ``(k · event[0], *event[1:])``: k numbers for each element of the event, stacked along its first
+    dimension (the channels of an image).
+    """
+
+    #: What the events must be: "binary" {0,1}, "unit" [0,1], "levels" {0,1/255,…,1} or "real".
+    support: ClassVar[str] = "real"
+
+    def __init__(self, event: int | Shape) -> None:
+        super().__init__()
+        self.event = as_shape(event, f"{type(self).__name__}: event")
+
+    @property
+    @abstractmethod
+    def per_element(self) -> int:
+        """How many raw numbers one element of the event needs."""
+
+    @property
+    def raw_shape(self) -> Shape:
+        """Shape of the raw numbers of one event."""
+        return (self.per_element * self.event[0], *self.event[1:])
+
+    @abstractmethod
+    def forward(self, raw: Tensor) -> Distribution:
+        """The distribution with these raw parameters."""
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """The raw numbers as ``per_element`` tensors of shape ``(*lead, *event)``."""
+        first = -len(self.event)
+        return raw.unflatten(first, (self.per_element, self.event[0])).unbind(first - 1)
+
+
+class BernoulliHead(Head):
+    """Logits of independent coin flips."""
+
+    support: ClassVar[str] = "binary"
+
+    @property
+    def per_element(self) -> int:
+        return 1
+
+    def forward(self, raw: Tensor) -> Bernoulli:
+        return Bernoulli(raw, len(self.event))
+
+
+class GaussianHead(Head):
+    """Means and scales of independent normals.
+
+    Args:
+        event: shape of one event.
+        scale: ``"element"``: each element has its own scale from the network (the raw numbers are log σ);
+            ``"global"``: one learned scale for all; a number: that fixed scale.
+        floor: the least scale allowed, in data units: without one, a likelihood on constant pixels is unbounded.
+            Learned scales are ``floor + exp(raw)``; a posterior takes 0.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, event: int | Shape, scale: float | str = "element", floor: float = 0.0) -> None:
+        super().__init__(event)
+        self.floor = non_negative(floor, "GaussianHead: floor")
+        self.kind = choice(scale, ("element", "global"), "GaussianHead: scale") if isinstance(scale, str) else "fixed"
+        if self.kind == "global":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif self.kind == "fixed":
+            self.register_buffer("log_scale", torch.tensor(positive(float(scale), "GaussianHead: scale")).log())
+
+    @property
+    def per_element(self) -> int:
+        return 2 if self.kind == "element" else 1
+
+    def forward(self, raw: Tensor) -> DiagonalGaussian:
+        if self.kind == "element":
+            loc, log_scale = self._split(raw)
+        else:
+            loc, log_scale = raw, self.log_scale.expand_as(raw)
+        if self.floor and self.kind != "fixed":
+            log_scale = torch.logaddexp(log_scale, log_scale.new_tensor(self.floor).log())
+        return DiagonalGaussian(loc, log_scale, len(self.event))
+
+
+class PointHead(Head):
+    """The raw numbers themselves, without any uncertainty."""
+
+    @property
+    def per_element(self) -> int:
+        return 1
+
+    def forward(self, raw: Tensor) -> Point:
+        return Point(raw, len(self.event))

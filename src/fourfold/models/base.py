@@ -1,0 +1,120 @@
+"""What every model offers, whatever it is made of."""
+
+__all__ = ["Generated", "Model", "Pick"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import positive_int
+from .._shapes import Shape
+from ..conditional import Condition
+from ..distributions import Distribution
+from ..noise import Noise, NoiseSource
+from ..trace import Trace
+
+#: ``pick(i, dist) → z``: chooses the latents of level i, counted in sampling order, given their distribution.
+Pick = Callable[[int, Distribution], Tensor]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Latents from top to bottom, each ``(n, *latent)``, and the likelihood they lead to."""
+
+    z: tuple[Tensor, ...]
+    p_x: Distribution
+
+
+class Model(nn.Module, ABC):
+    """A generative model of x, perhaps with latents and perhaps given c. Its call infers, scores and returns a trace.
+
+    Attributes:
+        condition: what the model is conditioned on, or ``None``.
+        support: what its data must be: "binary", "unit", "levels" or "real".
+    """
+
+    condition: Condition | None = None
+    support: str = "real"
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        draws: int = 1,
+        noise: NoiseSource | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """Infer z from x and score both: one pass, ``draws`` draws of z for each datum.
+
+        Where there is a mask, only the elements of x on which it is 1 are scored.
+        """
+
+    @abstractmethod
+    def at(
+        self,
+        x: Tensor,
+        z: tuple[Tensor, ...],
+        c: Tensor | None = None,
+        q: bool = True,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """The same conditionals at given latents, each ``(S, B, *latent)``; with ``q=False`` no encoder runs."""
+
+    @abstractmethod
+    def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
+        """Visit the levels of q(z | x) in sampling order; ``pick`` chooses each z, of shape ``(S, B, *latent)``."""
+
+    @abstractmethod
+    def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
+        """Visit the levels of p(z) in sampling order; ``pick`` chooses each z, of shape ``(n, *latent)``."""
+
+    @property
+    @abstractmethod
+    def latent_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the latents, from top to bottom."""
+
+    def after_step(self, summary: object) -> None:
+        """The only place where state changes outside the optimiser (codebooks, running means). Here: none."""
+
+    @torch.no_grad()
+    def sample(
+        self, n: int = 1, c: Tensor | None = None, noise: NoiseSource | None = None, *, mean: bool = True
+    ) -> Tensor:
+        """n data from the model, ``(n, *data)``: the means of p(x | z), or with ``mean=False`` draws from it."""
+        n = positive_int(n, "sample: n")
+        source = noise or Noise(device=self.device)
+        made = self.generate(n, c, lambda i, p: p.sample(source))
+        return made.p_x.mean if mean else made.p_x.sample(source)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The posterior means given x, one tensor ``(B, *latent)`` a level."""
+        return tuple(level.z[0] for level in self.infer(x, c, lambda i, q: q.mean[None]).levels)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The mean of p(x | z) at the posterior mean of z, ``(B, *data)``."""
+        return self.infer(x, c, lambda i, q: q.mean[None]).p_x.mean[0]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor | tuple[Tensor, ...], c: Tensor | None = None) -> Tensor:
+        """The mean of p(x | z), ``(n, *data)``, for latents of shape ``(n, *latent)``."""
+        given = z if isinstance(z, tuple) else (z,)
+        return self.generate(len(given[0]), c, lambda i, p: given[i]).p_x.mean
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    def encoded(self, c: Tensor | None) -> Tensor | None:
+        """c as the rooms take it; an unconditional model refuses one."""
+        if self.condition is not None:
+            return self.condition.encode(c)
+        if c is not None:
+            raise ValueError("c was given, but this model is not conditioned on anything. Use a conditional recipe.")
+        return None

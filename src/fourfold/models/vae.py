@@ -1,0 +1,102 @@
+"""The flat VAE: one group of latents."""
+
+__all__ = ["VAE"]
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .._shapes import Shape
+from ..conditional import Condition, Conditional, Prior
+from ..distributions import Distribution
+from ..noise import Noise, NoiseSource
+from ..trace import Level, Trace
+from .base import Generated, Model, Pick
+
+_Draw = Callable[[Distribution], tuple[Tensor, Tensor | None]]
+
+
+class VAE(Model):
+    r"""A posterior, a prior and a likelihood: the variational autoencoder with one group of latents.
+
+    .. math:: p(x, z \mid c) = p(z \mid c)\, p(x \mid z, c), \qquad q(z \mid x, c)
+
+    Args:
+        posterior: q(z | x, c).
+        prior: p(z | c).
+        likelihood: p(x | z, c).
+        condition: what c is, if there is one: a label or a tensor.
+
+    References:
+        Kingma and Welling 2013, arXiv:1312.6114; Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082.
+
+    Example:
+        >>> import torch
+        >>> from fourfold.conditional import NetworkConditional
+        >>> from fourfold.distributions import BernoulliHead, GaussianHead
+        >>> from fourfold.noise import Noise
+        >>> from fourfold.priors import StandardNormal
+        >>> q = NetworkConditional(torch.nn.Linear(6, 4), GaussianHead(2), 6)
+        >>> p = NetworkConditional(torch.nn.Linear(2, 6), BernoulliHead(6), 2)
+        >>> VAE(q, StandardNormal(2), p)(torch.ones(5, 6), draws=3, noise=Noise(0)).log_weight.shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self, posterior: Conditional, prior: Prior, likelihood: Conditional, condition: Condition | None = None
+    ) -> None:
+        super().__init__()
+        self.posterior, self.prior, self.likelihood = posterior, prior, likelihood
+        self.condition = condition
+        self.support = likelihood.support
+
+    @property
+    def latent_shapes(self) -> tuple[Shape, ...]:
+        return (self.prior.event,)
+
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        draws: int = 1,
+        noise: NoiseSource | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        source = noise or Noise(device=x.device)
+        return self._pass(x, c, mask, lambda q: q.sample_with_log_prob(source, draws))
+
+    def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
+        return self._pass(x, c, mask, lambda q: _scored(q, pick(0, q)))
+
+    def at(
+        self,
+        x: Tensor,
+        z: tuple[Tensor, ...],
+        c: Tensor | None = None,
+        q: bool = True,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        if q:
+            return self._pass(x, c, mask, lambda posterior: _scored(posterior, z[0]))
+        c = self.encoded(c)
+        prior = self.prior(c)
+        return self._trace(x, c, mask, Level(z[0], prior, prior, None, prior.log_prob(z[0])))
+
+    def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
+        c = self.encoded(c)
+        z = pick(0, self.prior(c).expand((n,)))
+        return Generated((z,), self.likelihood(z, c))
+
+    def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: _Draw) -> Trace:
+        c = self.encoded(c)
+        q, p = self.posterior(x, c), self.prior(c)
+        z, log_q = draw(q)
+        return self._trace(x, c, mask, Level(z, q, p, log_q, p.log_prob(z)))
+
+    def _trace(self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level) -> Trace:
+        p_x = self.likelihood(level.z, c)
+        return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
+
+
+def _scored(q: Distribution, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    return z, q.log_prob(z) if q.has_density else None

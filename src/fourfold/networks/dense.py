@@ -1,0 +1,72 @@
+"""Perceptrons."""
+
+__all__ = ["ACTIVATIONS", "Dense"]
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import unknown
+from .._shapes import Shape, as_shape, size
+
+#: Activations by name, for the command line.
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+class Dense(nn.Module):
+    """A perceptron between any two shapes: inputs are flattened, and c, if any, is appended to them.
+
+    Weights are Glorot-uniform and biases zero, as in the IWAE paper.
+
+    Args:
+        inputs: shape of one input.
+        outputs: shape of one output.
+        condition: shape of c, or ``None``.
+        hidden: widths of the hidden layers; empty for a linear map.
+        activation: name of the activation between layers.
+
+    Example:
+        >>> import torch
+        >>> Dense((1, 28, 28), (40,), hidden=(300,))(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 40])
+    """
+
+    def __init__(
+        self,
+        inputs: int | Shape,
+        outputs: int | Shape,
+        condition: Shape | None = None,
+        hidden: tuple[int, ...] = (300,),
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Dense: activation: {unknown('activation', activation, ACTIVATIONS)}")
+        self.outputs = as_shape(outputs, "Dense: outputs")
+        extra = size(condition) if condition is not None else 0
+        inner = as_shape(hidden, "Dense: hidden") if hidden else ()
+        widths = (size(as_shape(inputs, "Dense: inputs")) + extra, *inner, size(self.outputs))
+        layers: list[nn.Module] = []
+        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+            if i:
+                layers.append(ACTIVATIONS[activation]())
+            linear = nn.Linear(a, b)
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            layers.append(linear)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, context: Tensor, c: Tensor | None = None) -> Tensor:
+        flat = context.flatten(1)
+        if c is not None:
+            flat = torch.cat((flat, c.flatten(1)), 1)
+        return self.layers(flat).unflatten(1, self.outputs)

@@ -1,0 +1,137 @@
+"""Randomness as an argument: every random number of a model comes from a source that the caller hands in."""
+
+__all__ = ["Noise", "NoiseSource", "Recorder", "Replay", "Request"]
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._checks import choice
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One draw that was asked for: its kind, its shape, which dimension is the batch, its type."""
+
+    kind: str
+    shape: tuple[int, ...]
+    batch: int
+    dtype: torch.dtype
+
+
+class NoiseSource(ABC):
+    """Where random numbers come from; ``batch`` names the dimension that runs over the data."""
+
+    @abstractmethod
+    def draw(self, request: Request) -> Tensor:
+        """Fulfil one request."""
+
+    def normal(self, shape: tuple[int, ...], batch: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+        """Independent draws of N(0, 1)."""
+        return self.draw(Request("normal", tuple(shape), batch, dtype or torch.get_default_dtype()))
+
+    def uniform(self, shape: tuple[int, ...], batch: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+        """Independent draws, uniform on [0, 1)."""
+        return self.draw(Request("uniform", tuple(shape), batch, dtype or torch.get_default_dtype()))
+
+
+class Noise(NoiseSource):
+    """A stream of random numbers keyed by seed, stream name and step.
+
+    The same key gives the same numbers on any process, whatever was drawn elsewhere; the state of torch's global
+    generator is neither read nor changed. With ``shard=(i, n)`` every request is drawn for the whole global batch
+    of n equal parts and part i is returned, so that n processes (or n accumulated pieces) see what one would see.
+
+    Args:
+        seed: any integer; ``None`` takes fresh entropy from the operating system.
+        stream: names an independent stream of the same seed.
+        step: the position in training; each step is its own key.
+        device: where the numbers are drawn. Devices differ in their generators: a CPU and a GPU disagree.
+        shard: ``(index, count)``.
+
+    Example:
+        >>> Noise(0).normal((2,)).equal(Noise(0).normal((2,)))
+        True
+        >>> whole = Noise(0).normal((4, 3))
+        >>> whole[2:].equal(Noise(0, shard=(1, 2)).normal((2, 3)))
+        True
+    """
+
+    def __init__(
+        self,
+        seed: int | None = None,
+        *,
+        stream: str = "",
+        step: int = 0,
+        device: torch.device | str = "cpu",
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.seed = int.from_bytes(os.urandom(6), "little") if seed is None else int(seed)
+        self.stream, self.step, self.shard = stream, step, shard
+        self.device = torch.device(device)
+        self._generator: torch.Generator | None = None
+
+    def at(self, step: int, shard: tuple[int, int] | None = None) -> "Noise":
+        """The same stream at another step (and, if given, for another shard)."""
+        return Noise(self.seed, stream=self.stream, step=step, device=self.device, shard=shard or self.shard)
+
+    def fork(self, name: str) -> "Noise":
+        """An independent stream, keyed by this one's key and the name."""
+        stream = f"{self.stream}/{name}"
+        return Noise(self.seed, stream=stream, step=self.step, device=self.device, shard=self.shard)
+
+    def draw(self, request: Request) -> Tensor:
+        if self._generator is None:
+            self._generator = torch.Generator(device=self.device)
+            self._generator.manual_seed(self._key())
+        index, count = self.shard
+        shape = list(request.shape)
+        if count > 1:
+            shape[request.batch] *= count
+        choice(request.kind, ("normal", "uniform"), "Noise.draw: kind")
+        draw = torch.randn if request.kind == "normal" else torch.rand
+        numbers = draw(shape, generator=self._generator, device=self.device, dtype=request.dtype)
+        if count > 1:
+            part = request.shape[request.batch]
+            numbers = numbers.narrow(request.batch, index * part, part)
+        return numbers
+
+    def _key(self) -> int:
+        text = f"{self.seed}|{self.stream}|{self.step}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
+
+
+class Recorder(NoiseSource):
+    """Passes requests on to another source and remembers them and their answers."""
+
+    def __init__(self, source: NoiseSource) -> None:
+        self.source = source
+        self.requests: list[Request] = []
+        self.tensors: list[Tensor] = []
+
+    def draw(self, request: Request) -> Tensor:
+        numbers = self.source.draw(request)
+        self.requests.append(request)
+        self.tensors.append(numbers)
+        return numbers
+
+
+class Replay(NoiseSource):
+    """Hands out given tensors in order: how a compiled or vectorised step receives noise drawn outside it."""
+
+    def __init__(self, tensors: tuple[Tensor, ...] | list[Tensor]) -> None:
+        self.tensors = tuple(tensors)
+        self._next = 0
+
+    def draw(self, request: Request) -> Tensor:
+        if self._next >= len(self.tensors):
+            raise ValueError(f"Replay: {len(self.tensors)} tensors were given, one more was asked for: {request}.")
+        numbers = self.tensors[self._next]
+        if tuple(numbers.shape) != request.shape:
+            raise ValueError(f"Replay: tensor {self._next} has shape {tuple(numbers.shape)}, wanted {request.shape}.")
+        self._next += 1
+        return numbers

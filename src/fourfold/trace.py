@@ -1,0 +1,102 @@
+"""The landing: all that an objective may know of one pass through a model, and what an objective answers."""
+
+__all__ = ["Level", "Term", "Terms", "Trace"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .distributions import Distribution
+
+# Shapes: S draws of z, B data of the batch, then event dimensions.
+
+
+@dataclass(frozen=True)
+class Level:
+    """One group of latents: its draw, the posterior it came from, and the prior at that draw.
+
+    ``log_q`` is recorded when z is drawn (for a flow, recomputing it is many times dearer). It is ``None`` for a
+    point posterior, which has no density.
+    """
+
+    z: Float[Tensor, "S B *latent"]
+    q: Distribution
+    p: Distribution
+    log_q: Float[Tensor, "S B"] | None
+    log_p: Float[Tensor, "S B"]
+
+    @property
+    def log_ratio(self) -> Float[Tensor, "S B"]:
+        """log q(z) − log p(z) in nats: the one-draw rate."""
+        if self.log_q is None:
+            raise ValueError(
+                f"{type(self.q).__name__} has no density, so there is no rate and no bound on log p(x): "
+                "use the objective Reconstruction, or a posterior with a density."
+            )
+        return self.log_q - self.log_p
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One pass through a model, scored.
+
+    Attributes:
+        x: the data, ``(B, *data)``.
+        p_x: the likelihood at the drawn latents, with leading dimensions ``(S, B)``.
+        log_likelihood: log p(x | z) in nats, ``(S, B)``.
+        levels: the latents from top to bottom; empty for a model without latents.
+        c: the conditioning, ``(B, …)``, if any.
+        mask: 1 on the elements of x that are modelled (lengths, the part to predict), if not all are.
+        penalties: further terms ``(B,)`` in nats that belong to the model, to be minimised.
+    """
+
+    x: Tensor
+    p_x: Distribution
+    log_likelihood: Float[Tensor, "S B"]
+    levels: tuple[Level, ...]
+    c: Tensor | None = None
+    mask: Tensor | None = None
+    penalties: Mapping[str, Float[Tensor, " B"]] = field(default_factory=dict)
+
+    @property
+    def log_ratio(self) -> Float[Tensor, "S B"]:
+        """Σ over levels of log q(z) − log p(z), in nats."""
+        total = self.log_likelihood.new_zeros(())
+        for level in self.levels:
+            total = total + level.log_ratio
+        return total.expand_as(self.log_likelihood)
+
+    @property
+    def log_joint(self) -> Float[Tensor, "S B"]:
+        """log p(x, z), in nats."""
+        total = self.log_likelihood
+        for level in self.levels:
+            total = total + level.log_p
+        return total
+
+    @property
+    def log_weight(self) -> Float[Tensor, "S B"]:
+        """log p(x, z) − log q(z | x), in nats: the importance weight; its mean over draws is the ELBO."""
+        return self.log_likelihood - self.log_ratio if self.levels else self.log_likelihood
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named part of an objective: a value in nats per datum, and the weight it enters the total with."""
+
+    value: Float[Tensor, " B"]
+    weight: Float[Tensor, ""] | float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The parts of an objective, by name; the total is what is maximised."""
+
+    parts: Mapping[str, Term]
+
+    @property
+    def total(self) -> Float[Tensor, " B"]:
+        """Σ weight · value, nats per datum, to be maximised."""
+        return sum((part.weight * part.value for part in self.parts.values()), start=0.0)  # pyright: ignore
