@@ -1,0 +1,43 @@
+# Everything runs in .venv, which the first target that is asked for makes: only Python, pip and make must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One thread per test process, no window, and no state left over from the caller's shell.
+TIDY := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.PHONY: demo test check docs bench clean
+
+demo: .venv/.ready
+	$(BIN)/fourfold train vae --data digits --epochs 30
+
+test: check
+	$(TIDY) $(BIN)/pytest -n 2 --cov=fourfold --cov-fail-under=90
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/basedpyright
+	$(MAKE) --no-print-directory docs
+	$(TIDY) $(BIN)/pytest -q --doctest-modules src
+
+docs: .venv/.ready
+	$(TIDY) $(BIN)/sphinx-build -q -E -W --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
+bench: .venv/.ready
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist docs/_build docs/api docs/recipes .coverage .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first: pip then takes the pinned wheel once, instead of weighing every version that the rest would allow.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fourfold needs Python 3.11 or newer; \
+	$(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: \
+	install its venv module (Debian and Ubuntu: python3-venv)." >&2; exit 1; }
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
+	@touch $@

@@ -1,0 +1,137 @@
+"""How the documentation is built: Sphinx and MyST, offline, with two chapters written from the code itself."""
+
+import importlib
+import pkgutil
+import re
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+import fourfold
+
+project = "Fourfold"
+author = "The Fourfold authors"
+copyright = author
+version = release = fourfold.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_math_renderer = "mathml"
+html_theme = "furo"
+html_title = f"Fourfold {version}"
+html_show_sphinx = False
+
+HERE = Path(__file__).parent
+NOTICE = "<!-- Written by docs/conf.py when the documentation is built. -->\n\n"
+
+
+def write_chapter(name: str, index: str, pages: dict[str, str]) -> None:
+    """Replace a folder of pages: what is no longer in the code leaves no page behind."""
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    toctree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *pages, "```", ""])
+    for page, text in {"index": index + toctree, **pages}.items():
+        (folder / f"{page}.md").write_text(NOTICE + text, encoding="utf-8")
+
+
+def write_reference(app: Sphinx) -> None:
+    """One page for each room, with everything that its ``__all__`` declares."""
+    rooms = sorted(found.name for found in pkgutil.iter_modules(fourfold.__path__) if not found.name.startswith("_"))
+    pages = {room: f"# fourfold.{room}\n\n```{{eval-rst}}\n.. automodule:: fourfold.{room}\n```\n" for room in rooms}
+    write_chapter("api", "# Reference\n\nEvery room of the library, and what it offers.\n\n", pages)
+
+
+def write_recipes(app: Sphinx) -> None:
+    """One page for each recipe, from the table that also feeds the command line."""
+    table = importlib.import_module("fourfold.recipes").TABLE
+    pages = {name: recipe_page(recipe) for name, recipe in table.items()}
+    index = "# Recipes\n\nEach published system is a function that picks one thing from each room.\n\n"
+    index += "| recipe | what it is |\n|---|---|\n"
+    index += "".join(f"| [{name}]({name}.md) | {recipe.summary} |\n" for name, recipe in table.items())
+    write_chapter("recipes", index + "\n", pages)
+
+
+def recipe_page(recipe) -> str:
+    """A recipe in Markdown: what it is, its four choices, what it maximises, its arguments, its source."""
+
+    def row(*cells: object) -> str:
+        return "".join("| " + str(cell).replace("|", "\\|") + " " for cell in cells) + "|\n"
+
+    choices = "".join(row(room, choice) for room, choice in recipe.choices.items())
+    arguments = "".join(
+        row(f"`{found['name']}`", f"`{found['type']}`", f"`{found['default']}`", found["help"])
+        for found in recipe.parameters
+    )
+    return (
+        f"# {recipe.name}\n\n{recipe.summary}\n\n"
+        f"| room | choice |\n|---|---|\n{choices}\n"
+        f"$$\n{recipe.equation}\n$$\n\n"
+        f"| argument | type | default | meaning |\n|---|---|---|---|\n{arguments}\n"
+        f"```console\n$ fourfold train {recipe.name}\n```\n\n"
+        f"Source: {recipe.source}\n"
+    )
+
+
+# What the translator to MathML does not know, in words that it knows.
+PLAIN = [
+    (r"\\[bB]igg?(?![a-zA-Z])", ""),
+    (r"\\dots(?![a-zA-Z])", r"\\ldots"),
+    (r"(\\[td]?frac)(\d)(\d)", r"\1{\2}{\3}"),
+]
+
+
+def write_formula(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """A formula as MathML, which browsers draw by themselves: the pages ask nothing of any other site."""
+    block = isinstance(node, nodes.math_block)
+    latex = node.astext()
+    for pattern, plain in PLAIN:
+        latex = re.sub(pattern, plain, latex)
+    try:
+        formula = latex2mathml.tex2mathml(latex, as_block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("no MathML for %r: %s", latex, error, location=node)
+        formula = self.encode(latex)
+    self.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def leave_attributes_alone(app: Sphinx) -> None:
+    """Napoleon takes what stands before a colon in an attribute's docstring for its type: ours are sentences."""
+    written: dict[str, list[str]] = {}
+
+    def before(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+        written[name] = lines[:]
+
+    def after(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+        if what in ("attribute", "property"):
+            lines[:] = written[name]
+
+    app.connect("autodoc-process-docstring", before, priority=400)
+    app.connect("autodoc-process-docstring", after, priority=600)
+
+
+def setup(app: Sphinx) -> None:
+    """Write the chapters before Sphinx looks for pages; draw formulas without a script."""
+    leave_attributes_alone(app)
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
+    app.connect("builder-inited", write_reference)
+    app.connect("builder-inited", write_recipes)

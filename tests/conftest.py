@@ -1,0 +1,47 @@
+"""What all tests share: shapes checked at run time, one thread, real data when there is some."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import jaxtyping
+import pytest
+import torch
+
+# Before anything of fourfold is imported: every annotated shape is checked at every call.
+jaxtyping.install_import_hook("fourfold", "checked.annotations")
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("fourfold", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("fourfold")
+
+NO_DATA = "set FOURFOLD_DATA to the folder with mnist/ (the four IDX files), freyfaces/ and omniglot_small/"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; a test that asks for it is skipped where there is none, unless it is required."""
+    folder = Path(os.environ.get("FOURFOLD_DATA", ""))
+    if (folder / "mnist").is_dir():
+        return folder
+    if os.environ.get("FOURFOLD_REQUIRE_DATA") == "1":
+        pytest.fail(f"FOURFOLD_REQUIRE_DATA=1, but there is no {folder / 'mnist'}: {NO_DATA}")
+    pytest.skip(NO_DATA)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """float64 as torch's default, for exact cases."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """What a user meets: annotations are not checked, so a wrong argument reaches the library's own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
