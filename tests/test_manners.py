@@ -164,7 +164,7 @@ DRAWS_IN_PLACE = {"bernoulli_", "exponential_", "normal_", "random_", "uniform_"
 
 
 def in_a_fork(tree: ast.Module) -> set[ast.AST]:
-    """What happens where torch's global generator is put back afterwards, as it is while networks draw their weights."""
+    """What happens where torch's global generator is put back afterwards: there, networks draw their weights."""
     forks = [
         node for node in ast.walk(tree) if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])
     ]
