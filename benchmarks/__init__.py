@@ -1,0 +1,1 @@
+"""Benchmarks of Fourfold against its peers; `python -m benchmarks` runs them all."""
