@@ -38,6 +38,7 @@ clean:
 	$(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: \
 	install its venv module (Debian and Ubuntu: python3-venv)." >&2; exit 1; }
+	@echo "Installing into .venv: some minutes, the first time"
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
 	@touch $@

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from abc import ABC
@@ -159,7 +160,7 @@ def test_nothing_is_executed_on_load(name: str):
 OF_TORCH = ["bernoulli", "multinomial", "normal", "poisson", "rand", "randint", "randn", "randperm"]
 GLOBAL_DRAWS = {f"torch.{name}{like}" for name in OF_TORCH for like in ("", "_like")}
 GLOBAL_DRAWS |= {f"{module}.{name}" for module in ("F", "nn.functional") for name in ("dropout", "gumbel_softmax")}
-GLOBAL_DRAWS |= {"torch.manual_seed", "torch.seed", "nn.Dropout", "np.random.seed", "random.seed"}
+GLOBAL_DRAWS |= {"torch.manual_seed", "torch.seed", "nn.Dropout", "random.seed"}
 DRAWS_IN_PLACE = {"bernoulli_", "exponential_", "normal_", "random_", "uniform_"}
 
 
@@ -175,13 +176,20 @@ def in_a_fork(tree: ast.Module) -> set[ast.AST]:
 def test_nothing_draws_from_a_global_generator(name: str):
     if name == "noise.py":
         return
-    calls = {node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
-    for node in calls - in_a_fork(TREES[name]):
-        if not any(keyword.arg == "generator" for keyword in node.keywords):
-            called = ast.unparse(node.func)
-            if isinstance(node.func, ast.Attribute):
-                assert node.func.attr not in DRAWS_IN_PLACE, f"{where(name, node)}: {called} without a generator"
-            assert called not in GLOBAL_DRAWS, f"{where(name, node)}: {called} without a generator"
+    forked = in_a_fork(TREES[name])
+    for node in ast.walk(TREES[name]):
+        if (
+            not isinstance(node, ast.Call)
+            or node in forked
+            or "generator" in [keyword.arg for keyword in node.keywords]
+        ):
+            continue
+        called = ast.unparse(node.func)
+        in_place = isinstance(node.func, ast.Attribute) and node.func.attr in DRAWS_IN_PLACE
+        of_numpy = re.match(r"(np|numpy)\.random\.[a-z]", called) and not called.endswith("default_rng")
+        assert not (in_place or of_numpy or called in GLOBAL_DRAWS), (
+            f"{where(name, node)}: {called} without a generator"
+        )
 
 
 def in_a_fresh_python(program: str) -> str:
