@@ -1,6 +1,6 @@
 """What a distribution is: a log-probability, a way to turn noise into a draw, and a mean."""
 
-__all__ = ["Distribution", "Factorised", "sum_events"]
+__all__ = ["Distribution", "Factorised", "at_least_float32", "sum_events"]
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
@@ -76,7 +76,26 @@ class Distribution(ABC):
 
 
 class Factorised(Distribution):
-    """A product of one-dimensional distributions, one for each element of the event."""
+    """A product of one-dimensional distributions, one for each element of the event.
+
+    Attributes:
+        event_ndim: how many trailing dimensions are one event.
+    """
+
+    event_ndim: int
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """``(*lead, *event)``."""
+
+    @property
+    def lead_shape(self) -> Shape:
+        return self.shape[: len(self.shape) - self.event_ndim]
+
+    @property
+    def event_shape(self) -> Shape:
+        return self.shape[len(self.shape) - self.event_ndim :]
 
     @abstractmethod
     def log_prob_by_element(self, x: Tensor) -> Tensor:

@@ -40,12 +40,8 @@ class DiagonalGaussian(Factorised):
         self.event_ndim = event_ndim
 
     @property
-    def lead_shape(self) -> Shape:
-        return tuple(self.loc.shape[: self.loc.ndim - self.event_ndim])
-
-    @property
-    def event_shape(self) -> Shape:
-        return tuple(self.loc.shape[self.loc.ndim - self.event_ndim :])
+    def shape(self) -> Shape:
+        return tuple(self.loc.shape)
 
     @property
     def mean(self) -> Tensor:

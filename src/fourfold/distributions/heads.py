@@ -3,6 +3,7 @@
 __all__ = ["BernoulliHead", "GaussianHead", "Head", "PointHead"]
 
 from abc import ABC, abstractmethod
+from math import log
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .._checks import choice, non_negative, positive
 from .._shapes import Shape, as_shape
-from .base import Distribution
+from .base import Distribution, at_least_float32
 from .bernoulli import Bernoulli
 from .gaussian import DiagonalGaussian, Point
 
@@ -43,10 +44,13 @@ class Head(nn.Module, ABC):
     def forward(self, raw: Tensor) -> Distribution:
         """The distribution with these raw parameters."""
 
+    def _stacked(self, raw: Tensor) -> Tensor:
+        """The raw numbers as ``(*lead, per_element, *event)``."""
+        return raw.unflatten(-len(self.event), (self.per_element, self.event[0]))
+
     def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """The raw numbers as ``per_element`` tensors of shape ``(*lead, *event)``."""
-        first = -len(self.event)
-        return raw.unflatten(first, (self.per_element, self.event[0])).unbind(first - 1)
+        return self._stacked(raw).unbind(-len(self.event) - 1)
 
 
 class BernoulliHead(Head):
@@ -70,7 +74,10 @@ class GaussianHead(Head):
         scale: ``"element"``: each element has its own scale from the network (the raw numbers are log σ);
             ``"global"``: one learned scale for all; a number: that fixed scale.
         floor: the least scale allowed, in data units: without one, a likelihood on constant pixels is unbounded.
-            Learned scales are ``floor + exp(raw)``; a posterior takes 0.
+            Learned scales are ``floor + exp(raw)``; a posterior takes 0. A fixed scale is taken as it is.
+
+    Raises:
+        ValueError: an unknown kind of scale, a scale that is not above 0, a negative floor.
     """
 
     log_scale: Tensor
@@ -89,12 +96,10 @@ class GaussianHead(Head):
         return 2 if self.kind == "element" else 1
 
     def forward(self, raw: Tensor) -> DiagonalGaussian:
-        if self.kind == "element":
-            loc, log_scale = self._split(raw)
-        else:
-            loc, log_scale = raw, self.log_scale.expand_as(raw)
+        raw = at_least_float32(raw)
+        loc, log_scale = self._split(raw) if self.kind == "element" else (raw, self.log_scale)
         if self.floor and self.kind != "fixed":
-            log_scale = torch.logaddexp(log_scale, log_scale.new_tensor(self.floor).log())
+            log_scale = torch.logaddexp(log_scale, log_scale.new_full((), log(self.floor)))
         return DiagonalGaussian(loc, log_scale, len(self.event))
 
 

@@ -1,5 +1,23 @@
 """Likelihoods p(x | z, c)."""
 
-__all__ = ["LIKELIHOODS", "Likelihood", "bernoulli", "gaussian"]
+__all__ = [
+    "LIKELIHOODS",
+    "Likelihood",
+    "bernoulli",
+    "categorical",
+    "continuous_bernoulli",
+    "discretised_logistic",
+    "discretised_logistic_mixture",
+    "gaussian",
+]
 
-from .simple import LIKELIHOODS, Likelihood, bernoulli, gaussian
+from .simple import (
+    LIKELIHOODS,
+    Likelihood,
+    bernoulli,
+    categorical,
+    continuous_bernoulli,
+    discretised_logistic,
+    discretised_logistic_mixture,
+    gaussian,
+)

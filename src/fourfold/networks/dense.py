@@ -1,25 +1,14 @@
 """Perceptrons."""
 
-__all__ = ["ACTIVATIONS", "Dense"]
+__all__ = ["Dense"]
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .._checks import unknown
 from .._shapes import Shape, as_shape, size
-
-#: Activations by name, for the command line.
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "identity": nn.Identity,
-    "leaky_relu": nn.LeakyReLU,
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-}
+from .activations import activation as activation_named
 
 
 class Dense(nn.Module):
@@ -33,6 +22,9 @@ class Dense(nn.Module):
         condition: shape of c, or ``None``.
         hidden: widths of the hidden layers; empty for a linear map.
         activation: name of the activation between layers.
+
+    Raises:
+        ValueError: a shape that is not positive, or an unknown activation.
 
     Example:
         >>> import torch
@@ -49,16 +41,15 @@ class Dense(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"Dense: activation: {unknown('activation', activation, ACTIVATIONS)}")
+        nonlinear = activation_named(activation, "Dense")
         self.outputs = as_shape(outputs, "Dense: outputs")
         extra = size(condition) if condition is not None else 0
         inner = as_shape(hidden, "Dense: hidden") if hidden else ()
         widths = (size(as_shape(inputs, "Dense: inputs")) + extra, *inner, size(self.outputs))
         layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (a, b) in enumerate(pairwise(widths)):
             if i:
-                layers.append(ACTIVATIONS[activation]())
+                layers.append(nonlinear())
             linear = nn.Linear(a, b)
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -70,3 +61,10 @@ class Dense(nn.Module):
         if c is not None:
             flat = torch.cat((flat, c.flatten(1)), 1)
         return self.layers(flat).unflatten(1, self.outputs)
+
+    @torch.no_grad()
+    def start_at(self, outputs: Tensor) -> None:
+        """Sets the last layer's biases, so that training starts around these outputs."""
+        last = self.layers[-1]
+        if isinstance(last, nn.Linear) and last.bias is not None:
+            last.bias.copy_(outputs.flatten())
