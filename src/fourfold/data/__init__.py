@@ -1,0 +1,105 @@
+"""The data room: known data sets and one's own, their splits, what a model is shown of them, and their order."""
+
+__all__ = [
+    "CATALOG",
+    "Batch",
+    "DataNotFound",
+    "DataSet",
+    "DataSpec",
+    "Feed",
+    "Order",
+    "Quadrants",
+    "Resident",
+    "Rows",
+    "Split",
+    "Streaming",
+    "View",
+    "available",
+    "binarized_mnist",
+    "check_binarize",
+    "digits",
+    "fashion_mnist",
+    "feed",
+    "freyfaces",
+    "from_arrays",
+    "load",
+    "mnist",
+    "omniglot",
+    "omniglot_small",
+]
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arrays import from_arrays
+from .catalog import CATALOG, available, load
+from .dataset import DataSet, DataSpec, Split
+from .locate import DataNotFound
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from .feeds import Feed, Resident, Streaming, feed
+    from .order import Order
+    from .view import Batch, Quadrants, View, check_binarize
+
+# What needs torch is fetched when first used: listing the data sets does not.
+_HOME = {
+    "Batch": "view",
+    "Feed": "feeds",
+    "Order": "order",
+    "Quadrants": "view",
+    "Resident": "feeds",
+    "Streaming": "feeds",
+    "View": "view",
+    "check_binarize": "view",
+    "feed": "feeds",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def digits(seed: int = 0) -> DataSet:
+    """The 1,797 handwritten 8 x 8 digits that scikit-learn carries.
+
+    Example:
+        >>> digits().shape
+        (1, 8, 8)
+    """
+    return load("digits", seed=seed)
+
+
+def mnist(split: str | None = None, *, data_dir: str | Path | None = None, download: bool = True) -> DataSet:
+    """MNIST; split ``"burda"`` (the default), ``"larochelle"`` or ``"vamp"``."""
+    return load("mnist", split=split, data_dir=data_dir, download=download)
+
+
+def fashion_mnist(split: str | None = None, *, data_dir: str | Path | None = None, download: bool = True) -> DataSet:
+    """Fashion-MNIST; the splits of MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747)."""
+    return load("fashion_mnist", split=split, data_dir=data_dir, download=download)
+
+
+def binarized_mnist(*, data_dir: str | Path | None = None, download: bool = True) -> DataSet:
+    """MNIST binarised once, as Larochelle published it (static MNIST)."""
+    return load("binarized_mnist", data_dir=data_dir, download=download)
+
+
+def omniglot(
+    split: str | None = None, *, data_dir: str | Path | None = None, seed: int = 0, download: bool = True
+) -> DataSet:
+    """Omniglot at 28 x 28; split ``"burda"`` (the default: the file of the IWAE paper) or ``"lake"`` (the drawings)."""
+    return load("omniglot", split=split, data_dir=data_dir, seed=seed, download=download)
+
+
+def omniglot_small(*, data_dir: str | Path | None = None, seed: int = 0, download: bool = True) -> DataSet:
+    """The two small background sets of Omniglot, at 28 x 28."""
+    return load("omniglot_small", data_dir=data_dir, seed=seed, download=download)
+
+
+def freyfaces(*, data_dir: str | Path | None = None, seed: int = 0, download: bool = True) -> DataSet:
+    """Brendan Frey's face: 1,965 frames of 28 x 20."""
+    return load("freyfaces", data_dir=data_dir, seed=seed, download=download)
