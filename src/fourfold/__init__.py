@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .data import DataSet
     from .noise import Noise
     from .runs import Run, VariationalAutoencoder, fit, load
-    from .trace import Recipe, own, recipe
+    from .plan import Recipe, own, recipe
     from .training import Training
 
 # Names are fetched when first used: importing fourfold imports neither torch nor anything else that is heavy.

@@ -1,0 +1,173 @@
+"""The evidence lower bound of each datum, and its parts."""
+
+__all__ = ["PerDatum", "elbo"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._checks import positive_int
+from ..distributions.base import sum_events
+from ..models import Model
+from ..noise import Noise
+from ..trace import Level
+from .batches import BatchLike, PerDraw, chunks, ready
+
+
+@dataclass(frozen=True, slots=True)
+class PerDatum:
+    """The ELBO and its parts for N data, in nats, as float64 arrays.
+
+    Attributes:
+        distortion: −log p(x | z), averaged over the draws, ``(N,)``.
+        rates: the rate of each level, ``(N,)``; ``None`` where a posterior is a point.
+        kl_per_latent: for each level the closed-form KL of every latent, averaged over the data, of the latent's shape;
+            ``None`` where there is no closed form. Empty without latents, or without a rate.
+        squared_error: (x − mean)², averaged over the modelled elements, ``(N,)``; for autoencoders, else ``None``.
+        dims: how many elements of each datum are modelled, ``(N,)``.
+        draws: draws of z for each datum.
+        mass: whether p(x | z) is a probability mass; if not, it is a density, whose nats depend on the data's units.
+        reason: why there is no bound, if there is none.
+    """
+
+    distortion: np.ndarray
+    rates: tuple[np.ndarray, ...] | None
+    kl_per_latent: tuple[np.ndarray | None, ...]
+    squared_error: np.ndarray | None
+    dims: np.ndarray
+    draws: int
+    mass: bool
+    reason: str | None = None
+
+    @property
+    def rate(self) -> np.ndarray | None:
+        """Σ over levels of KL(q ‖ p), ``(N,)``: zero for a model without latents."""
+        return None if self.rates is None else sum(self.rates, np.zeros_like(self.distortion))
+
+    @property
+    def elbo(self) -> np.ndarray | None:
+        """−distortion − rate, ``(N,)``; the log-likelihood itself for a model without latents."""
+        rate = self.rate
+        return None if rate is None else -self.distortion - rate
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model has no latents, so that its ELBO is its log-likelihood."""
+        return not self.kl_per_latent and self.reason is None
+
+    @property
+    def estimator(self) -> str:
+        """How the bound was estimated, and with what budget."""
+        if self.exact:
+            return "exact, no latents"
+        closed = {kl is not None for kl in self.kl_per_latent}
+        how = {(True,): "analytic", (False,): "Monte-Carlo"}.get(tuple(closed), "analytic where closed")
+        return f"{self.draws} draw{'s' if self.draws > 1 else ''}, {how} KL"
+
+
+@torch.inference_mode()
+def elbo(
+    model: Model, batches: Iterable[BatchLike], noise: Noise, draws: int = 1, rows_per_chunk: int = 2500
+) -> PerDatum:
+    r"""The evidence lower bound of each datum, in one pass over data of any size.
+
+    .. math:: \mathrm{ELBO}(x) = \underbrace{E_q \log p(x \mid z)}_{-\text{distortion}}
+        - \underbrace{\mathrm{KL}(q(z \mid x) \,\|\, p(z))}_{\text{rate}}
+
+    The rate is the analytic KL where the families have one, and log q − log p at the draws where not. The numbers
+    depend on the noise's key and on how the data are cut into batches, not on ``rows_per_chunk``. Penalties of a model
+    and weights of an objective play no part.
+
+    Args:
+        model: any model, in eval mode.
+        batches: the data.
+        noise: where z is drawn from; each batch has its own fork.
+        draws: draws of z for each datum.
+        rows_per_chunk: how many rows (draws × batch) are decoded at once; a single draw of a batch is never split.
+
+    Raises:
+        ValueError: a model in training mode, or no data.
+    """
+    ready(model, "elbo")
+    draws, rows = positive_int(draws, "elbo: draws"), positive_int(rows_per_chunk, "elbo: rows_per_chunk")
+    parts: list[_Scores] = []
+    kl: tuple[Tensor | None, ...] = ()
+    for i, batch in enumerate(batches):
+        scores = _score(model, batch, PerDraw(noise.fork(str(i))), draws, rows)
+        kl, scores.kl = _added(kl, scores.kl), ()
+        parts.append(scores)
+    if not parts:
+        raise ValueError("elbo: there are no data. Give at least one batch.")
+    last, n = parts[-1], sum(len(part.distortion) for part in parts)
+    errors = [part.squared_error for part in parts if part.squared_error is not None]
+    return PerDatum(
+        distortion=_joined(part.distortion for part in parts),
+        rates=None if last.reason else tuple(map(_joined, zip(*(part.rates for part in parts), strict=True))),
+        kl_per_latent=tuple(None if total is None else (total / n).cpu().numpy() for total in kl),
+        squared_error=_joined(errors) if errors else None,
+        dims=_joined(part.dims for part in parts).astype(np.int64),
+        draws=draws,
+        mass=last.mass,
+        reason=last.reason,
+    )
+
+
+@dataclass(slots=True)
+class _Scores:
+    """Means over the draws of one batch; ``kl`` is summed over its data."""
+
+    distortion: Tensor
+    dims: Tensor
+    rates: tuple[Tensor, ...] = ()
+    kl: tuple[Tensor | None, ...] = ()
+    squared_error: Tensor | None = None
+    mass: bool = False
+    reason: str | None = None
+
+
+def _score(model: Model, batch: BatchLike, source: PerDraw, draws: int, rows: int) -> _Scores:
+    elements = _elements(batch)
+    scores = _Scores(torch.zeros_like(elements[:, 0]), elements.sum(1))
+    for part in chunks(draws, rows // len(batch.x)):
+        trace = model(batch.x, batch.c, part, source.pass_of(part), batch.mask)
+        scores.distortion = scores.distortion - trace.log_likelihood.double().sum(0) / draws
+        scores.mass = trace.p_x.mass
+        points = [type(level.q).__name__ for level in trace.levels if not level.q.has_density]
+        if points:
+            scores.reason = f"{points[0]} has no density, so there is no rate and no bound on log p(x)"
+            error = (batch.x.double() - trace.p_x.mean[0].double()).square().flatten(1)
+            scores.squared_error = (error * elements).sum(1) / elements.sum(1)
+        parts = [_rate(level, part / draws) for level in trace.levels if level.q.has_density]
+        scores.rates = _added(scores.rates, tuple(rate for rate, _ in parts))
+        scores.kl = _added(scores.kl, tuple(kl for _, kl in parts))
+    return scores
+
+
+def _rate(level: Level, share: float) -> tuple[Tensor, Tensor | None]:
+    """The rate of each datum, and where it is closed its sum over the batch for each latent; ``share`` of the mean."""
+    kl = level.q.kl_by_element(level.p)
+    if kl is None:
+        return share * level.log_ratio.double().mean(0), None
+    event = len(level.q.event_shape)
+    kl = share * (kl.double().mean(0) if kl.ndim - event == 2 else kl.double())
+    return sum_events(kl, event), kl.sum(0)
+
+
+def _added(so_far: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sums, one by one; what is not known in one part is not known in the whole."""
+    pairs = zip(so_far or (0,) * len(more), more, strict=True)
+    return tuple(None if b is None else a + b for a, b in pairs)
+
+
+def _elements(batch: BatchLike) -> Tensor:
+    """1 on the modelled elements, ``(B, D)``."""
+    one = torch.ones((), dtype=torch.float64, device=batch.x.device)
+    return (one if batch.mask is None else batch.mask.double()).expand(batch.x.shape).flatten(1)
+
+
+def _joined(parts: Iterable[Tensor]) -> np.ndarray:
+    return torch.cat(list(parts)).cpu().numpy()

@@ -1,0 +1,202 @@
+"""All of it at once: from a model and its data to rows and arrays."""
+
+__all__ = ["Evaluation", "EvaluationOptions", "evaluate"]
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._checks import non_negative, positive_int
+from ..distributions import bits_per_dim
+from ..models import Model
+from ..noise import Noise
+from .batches import BatchLike, first
+from .bounds import PerDatum, elbo
+from .importance import Progress, Sampling, nll_importance
+from .rows import Row
+from .units import ActiveUnits, active_units, posterior_means
+
+_Batches = Callable[[], Iterable[BatchLike]]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What to evaluate, and with what budget.
+
+    Args:
+        draws: draws of z for each datum in the ELBO.
+        importance_samples: K of the importance-sampled NLL; 0 leaves it out.
+        prior_samples: S of the plain Monte Carlo NLL, z ~ p(z | c); 0 leaves it out.
+        importance_data: both are of the first so many data; ``None`` takes all.
+        latent_data: posterior means and active units are of the first so many data; ``None`` takes all.
+        active_threshold: of the active units.
+        rows_per_chunk: how many rows (draws × batch) are decoded at once.
+        dequantised: the data are 8-bit values dequantised to [0, 1): densities then have bits/dim too.
+    """
+
+    draws: int = 1
+    importance_samples: int = 0
+    prior_samples: int = 0
+    importance_data: int | None = None
+    latent_data: int | None = 10_000
+    active_threshold: float = 0.01
+    rows_per_chunk: int = 2500
+    dequantised: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "importance_data", "latent_data", "rows_per_chunk"):
+            if getattr(self, name) is not None:
+                positive_int(getattr(self, name), f"EvaluationOptions: {name}")
+        for name in ("importance_samples", "prior_samples", "active_threshold"):
+            non_negative(getattr(self, name), f"EvaluationOptions: {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was found: rows to report, and arrays to draw or to compare with another model's.
+
+    Attributes:
+        rows: the results, each with its protocol.
+        per_datum: arrays ``(N,)`` in nats by name: ``distortion`` and, where they are, ``elbo``, ``rate``, ``nll_is``,
+            ``nll_mc`` (of the first n data) and ``reconstruction_mse``.
+        kl_per_latent: for each level the mean KL of every latent in nats, or ``None`` without a closed form.
+        active: the active units of each level; empty where there are none to speak of.
+        means: posterior means of each level, ``(n, *latent)``.
+        notes: what could not be computed, and why.
+    """
+
+    rows: tuple[Row, ...]
+    per_datum: dict[str, np.ndarray]
+    kl_per_latent: tuple[np.ndarray | None, ...]
+    active: tuple[ActiveUnits, ...]
+    means: tuple[np.ndarray, ...]
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(
+    model: Model,
+    batches: _Batches,
+    noise: Noise,
+    *,
+    options: EvaluationOptions = EvaluationOptions(),
+    protocol: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Everything that can be said of a model on some data, in as many passes as it takes.
+
+    Nothing is drawn or written. Non-finite values are never left out of a mean: rows count them.
+
+    Args:
+        model: any model, in eval mode.
+        batches: gives the same data at every call (the same binarisation too).
+        noise: every estimator has its own fork of it.
+        options: what to evaluate.
+        protocol: what else belongs to every row: dataset, split, binarisation, seed, parameters, version, …
+        progress: ``progress(done, total)`` in data, over all estimates of the NLL.
+
+    Raises:
+        ValueError: a model in training mode, no data, or none of the values of an estimator finite.
+    """
+    bound = elbo(model, batches(), noise.fork("elbo"), options.draws, options.rows_per_chunk)
+    report = _Report({**(protocol or {}), "measure": "mass" if bound.mass else "density"}, bound, options)
+    report.bounds()
+    _likelihoods(model, batches, noise, report, progress)
+    means = posterior_means(model, batches(), noise.fork("means"), options.latent_data)
+    active: tuple[ActiveUnits, ...] = ()
+    if means and not bound.reason and len(means[0]) > 1:
+        active = tuple(active_units(level, options.active_threshold) for level in means)
+        report.units(active)
+    notes = (f"elbo, rate: {bound.reason}",) if bound.reason else ()
+    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, notes)
+
+
+class _Report:
+    """Rows and arrays as they come."""
+
+    def __init__(self, protocol: dict[str, Any], bound: PerDatum, options: EvaluationOptions) -> None:
+        self.protocol, self.bound, self.options = protocol, bound, options
+        self.rows: list[Row] = []
+        self.per_datum: dict[str, np.ndarray] = {}
+
+    def mean(self, metric: str, values: np.ndarray, estimator: str, unit: str = "nats") -> None:
+        """A row for the mean of an array that is kept."""
+        self.per_datum[metric] = values
+        self._row(metric, values, float(_quietly(np.mean, values)), values, estimator, unit)
+
+    def bits(self, metric: str, nats: np.ndarray, estimator: str) -> None:
+        """A row of bits/dim, where they mean something."""
+        if not (self.bound.mass or self.options.dequantised):
+            return
+        dims = self.bound.dims[: len(nats)]
+        value = bits_per_dim(float(_quietly(np.sum, nats)), int(dims.sum()), dequantised=not self.bound.mass)
+        # Nats and sizes vary together where a mask does: the error of a ratio is that of its residuals.
+        bits = nats / np.log(2)
+        residual = (bits - dims * (bits.sum() / dims.sum())) / dims.mean() if np.isfinite(nats).all() else nats
+        self._row(metric, nats, value, residual, estimator, "bits/dim")
+
+    def bounds(self) -> None:
+        """The bound and its parts."""
+        bound = self.bound
+        if bound.elbo is not None and bound.rate is not None and bound.rates is not None:
+            self.mean("elbo", bound.elbo, bound.estimator)
+            self.bits("bits_per_dim", -bound.elbo, bound.estimator)
+            self.mean("rate", bound.rate, bound.estimator)
+            for i, rate in enumerate(bound.rates if len(bound.rates) > 1 else (), 1):
+                self._row(f"rate_{i}", rate, float(_quietly(np.mean, rate)), rate, bound.estimator, "nats")
+        self.mean("distortion", bound.distortion, f"{bound.draws} draw{'s' if bound.draws > 1 else ''}")
+        if bound.squared_error is not None:
+            self.mean("reconstruction_mse", bound.squared_error, "mean of p(x|z), per element", "squared units of x")
+
+    def units(self, levels: tuple[ActiveUnits, ...]) -> None:
+        """The number of active units of each level."""
+        for i, level in enumerate(levels, 1):
+            metric = "active_units" if len(levels) == 1 else f"active_units_{i}"
+            estimator = f"Var_x E_q[z] > {level.threshold:g}, of {level.active.size} latents"
+            self.rows.append(Row(metric, level.count, "units", None, estimator, level.n, self.protocol))
+
+    def _row(
+        self, metric: str, values: np.ndarray, value: float, spread: np.ndarray, estimator: str, unit: str
+    ) -> None:
+        n, non_finite = len(values), int((~np.isfinite(values)).sum())
+        if non_finite == n:
+            raise ValueError(
+                f"evaluate: none of the {n} values of {metric} is finite. Has the training diverged, are the data "
+                "what the likelihood is of, and were they scaled as in training?"
+            )
+        error = float(spread.std(ddof=1) / np.sqrt(n)) if n > 1 and not non_finite else None
+        self.rows.append(Row(metric, value, unit, error, estimator, n, self.protocol, non_finite))
+
+
+def _likelihoods(
+    model: Model, batches: _Batches, noise: Noise, report: _Report, progress: Progress | None
+) -> None:
+    """The estimates of the NLL that the options ask for, and that the model's posterior allows."""
+    bound, options = report.bound, report.options
+    wanted = {
+        "nll_is": Sampling(options.importance_samples, "posterior", options.rows_per_chunk)
+        if options.importance_samples and not bound.reason
+        else None,
+        "nll_mc": Sampling(options.prior_samples, "prior", options.rows_per_chunk) if options.prior_samples else None,
+    }
+    asked = {metric: sampling for metric, sampling in wanted.items() if sampling}
+    n = min(len(bound.distortion), options.importance_data or len(bound.distortion))
+    for i, (metric, sampling) in enumerate(asked.items()):
+        data, key = first(batches(), n), noise.fork(metric)
+        tell = None if progress is None else _counting(progress, i * n, len(asked) * n)
+        nll = nll_importance(model, data, key, sampling, tell)
+        estimator = "exact, no latents" if bound.exact else sampling.estimator
+        report.mean(metric, nll, estimator)
+        if metric == "nll_is":
+            report.bits("bits_per_dim_is", nll, estimator)
+
+
+def _counting(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
+
+
+def _quietly(reduce: Callable[[np.ndarray], Any], values: np.ndarray) -> Any:
+    """The reduction, without a warning where the values are not all finite: rows count those."""
+    with np.errstate(invalid="ignore"):
+        return reduce(values)

@@ -1,0 +1,88 @@
+"""Which latents a posterior uses."""
+
+__all__ = ["ActiveUnits", "active_units", "posterior_means"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .._checks import non_negative
+from ..models import Model
+from ..noise import Noise
+from .batches import BatchLike, first, ready
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveUnits:
+    """The latents of one level that depend on the data.
+
+    Attributes:
+        active: for each latent, whether it is active; of the latent's shape.
+        variances: A_u, of the same shape.
+        threshold: what A_u had to exceed.
+        n: how many data the variance was taken over.
+    """
+
+    active: np.ndarray
+    variances: np.ndarray
+    threshold: float
+    n: int
+
+    @property
+    def count(self) -> int:
+        """How many latents are active."""
+        return int(self.active.sum())
+
+
+def active_units(means: np.ndarray, threshold: float = 0.01) -> ActiveUnits:
+    r"""The active units of Burda et al.: those whose posterior mean varies over the data.
+
+    .. math:: A_u = \mathrm{Var}_x\big(E_{q(u \mid x)}[u]\big) > 10^{-2}
+
+    The variance has the denominator n − 1. The original code takes the first 500 training images, so say which data
+    the means are of.
+
+    Args:
+        means: posterior means, ``(N, *latent)``.
+        threshold: what the variance must exceed, in squared units of z; it suits a prior of unit scale.
+
+    Raises:
+        ValueError: fewer than two data.
+
+    References:
+        Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519.
+
+    Example:
+        >>> active_units(np.array([[0.0, 1.0], [2.0, 1.0], [1.0, 1.1]])).active
+        array([ True, False])
+    """
+    threshold = non_negative(threshold, "active_units: threshold")
+    if len(means) < 2:
+        raise ValueError(f"active_units: a variance over the data needs at least 2 of them, got {len(means)}.")
+    variances = np.var(means, axis=0, dtype=np.float64, ddof=1)
+    return ActiveUnits(variances > threshold, variances, threshold, len(means))
+
+
+@torch.inference_mode()
+def posterior_means(
+    model: Model, batches: Iterable[BatchLike], noise: Noise, data: int | None = None
+) -> tuple[np.ndarray, ...]:
+    """E_q[z] of each level from top to bottom, as float32 or float64 arrays ``(N, *latent)``.
+
+    Below the top, the mean is that of q given a draw of the levels above, as in the code of Burda et al.
+
+    Args:
+        model: any model, in eval mode.
+        batches: the data.
+        noise: where the upper levels are drawn from.
+        data: how many of the data to take; ``None`` takes all, and keeps all means in memory.
+    """
+    ready(model, "posterior_means")
+    found: list[tuple[np.ndarray, ...]] = []
+    for i, batch in enumerate(first(batches, data)):
+        trace = model(batch.x, batch.c, 1, noise.fork(str(i)), batch.mask)
+        means = [(level.q.mean, len(level.q.event_shape)) for level in trace.levels]
+        found.append(tuple((m[0] if m.ndim - event == 2 else m).cpu().numpy() for m, event in means))
+    return tuple(np.concatenate(level) for level in zip(*found, strict=True))

@@ -1,0 +1,73 @@
+"""What an objective is: a module from a trace to named terms in nats, to be maximised."""
+
+__all__ = ["Objective", "plain_terms", "rate", "with_penalties"]
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import non_negative, positive_int
+from ..distributions.base import sum_events
+from ..trace import Level, Term, Terms, Trace
+from .schedules import Schedule
+
+
+class Objective(nn.Module, ABC):
+    """Trace → Terms: the parts of what is maximised, in nats per datum, each with its weight; nothing is hidden.
+
+    Every objective lists ``log_likelihood`` and, where there are latents with a density, ``rate`` among its parts, so
+    that the plain ELBO can always be told; a part that is only reported has weight 0.
+
+    Args:
+        draws: how many draws of z for each datum the objective is to be given.
+    """
+
+    #: ``True`` for a term that belongs to a whole batch (MMD, total correlation) and cannot be accumulated in pieces.
+    batch_statistic: ClassVar[bool] = False
+
+    def __init__(self, draws: int = 1) -> None:
+        super().__init__()
+        self.draws = positive_int(draws, f"{type(self).__name__}: draws")
+        self.schedules: dict[str, Schedule] = {}
+
+    @abstractmethod
+    def forward(self, trace: Trace) -> Terms:
+        """The terms for each datum of the batch."""
+
+    def hyper(self, name: str, value: float | Schedule) -> None:
+        """Registers a hyper-parameter as a 0-d buffer, so that schedules and compiled steps share one program."""
+        where = f"{type(self).__name__}: {name}"
+        if isinstance(value, Schedule):
+            self.schedules[name] = value
+            value = value(0)
+        self.register_buffer(name, torch.tensor(non_negative(value, where)), persistent=False)
+
+    def advance(self, step: int) -> None:
+        """Sets every scheduled hyper-parameter to its value at this step."""
+        for name, schedule in self.schedules.items():
+            self.get_buffer(name).fill_(schedule(step))
+
+
+def rate(level: Level, monte_carlo: bool = False) -> Tensor:
+    """KL(q ‖ p) of one level in nats, ``(B,)``: in closed form where there is one, else by Monte Carlo over draws."""
+    by_element = None if monte_carlo else level.q.kl_by_element(level.p)
+    if by_element is None:
+        return level.log_ratio.mean(0)
+    kl = sum_events(by_element, len(level.q.event_shape))
+    return kl.mean(0) if kl.ndim > 1 else kl
+
+
+def plain_terms(trace: Trace, monte_carlo: bool = False) -> dict[str, Tensor]:
+    """Raw log-likelihood and rate, ``(B,)`` in nats, and the model's penalties."""
+    parts = {"log_likelihood": trace.log_likelihood.mean(0)}
+    rates = [rate(level, monte_carlo) for level in trace.levels]
+    if rates:
+        parts["rate"] = torch.stack(rates).sum(0) if len(rates) > 1 else rates[0]
+    return parts
+
+
+def with_penalties(parts: dict[str, Term], trace: Trace) -> Terms:
+    """The parts, and the model's own penalties with weight −1."""
+    return Terms({**parts, **{name: Term(value, -1.0) for name, value in trace.penalties.items()}})

@@ -1,0 +1,19 @@
+"""Pictures of numpy arrays: each function returns a matplotlib figure; ``save`` and ``png`` write it."""
+
+__all__ = [
+    "curves",
+    "grid",
+    "kl_bars",
+    "latent_scatter",
+    "manifold",
+    "normal_quantiles",
+    "png",
+    "reconstructions",
+    "save",
+    "traversal",
+]
+
+from .figures import png, save
+from .images import grid, manifold, normal_quantiles, reconstructions, traversal
+from .latents import kl_bars, latent_scatter
+from .training import curves

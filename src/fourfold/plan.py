@@ -1,0 +1,198 @@
+"""Recipes: what is trained and with which objective; plans: a recipe's name and arguments, waiting for data."""
+
+__all__ = ["Own", "Plan", "Recipe", "RecipeFunction", "own", "recipe"]
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from ._checks import unknown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and the objective it is trained with.
+
+    Args:
+        model: any module that follows ``fourfold.models.Model``.
+        objective: any ``fourfold.objectives.Objective``.
+        condition: what the data must give as c: ``None``, ``"label"``, or an object such as ``data.Quadrants``.
+    """
+
+    model: nn.Module
+    objective: nn.Module
+    condition: Any = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's own network, by import path and arguments; made when the model is built, under the run's seed."""
+
+    path: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    cls: Callable[..., nn.Module] | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self, inputs: object = None, outputs: object = None, condition: object = None) -> nn.Module:
+        """The network. The shapes that a room offers are ignored: the user's arguments say it all."""
+        made = (self.cls or imported(self.path))(*self.args, **self.kwargs)
+        if not isinstance(made, nn.Module):
+            raise TypeError(f"own({self.path!r}): wanted a torch.nn.Module, got {type(made).__name__}.")
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"own": self.path, "args": list(self.args), "kwargs": dict(self.kwargs)}
+
+
+def own(cls: type[nn.Module] | Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Own:
+    """A network of your own for any recipe: recorded by import path and arguments, so that a run can be loaded again.
+
+    Example:
+        >>> own(torch.nn.Linear, 784, 40).path
+        'torch.nn.modules.linear:Linear'
+    """
+    return Own(f"{cls.__module__}:{cls.__qualname__}", args, kwargs, cls)
+
+
+def imported(path: str) -> Any:
+    """The object at ``package.module:name``."""
+    module, _, name = path.partition(":")
+    if not name:
+        raise ValueError(f"{path!r}: wanted package.module:name.")
+    try:
+        found: Any = import_module(module)
+    except ImportError as error:
+        raise ValueError(f"{path!r}: cannot import {module!r} ({error}). Is it on the Python path?") from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{path!r}: module {module!r} has no {part!r}.")
+        found = getattr(found, part)
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with its arguments, waiting for the shape of the data."""
+
+    recipe: "RecipeFunction"
+    arguments: Mapping[str, Any]
+
+    def build(self, data: Any, seed: int = 0) -> Recipe:
+        """The recipe for this data: weights are drawn from ``seed``; torch's global generator is left as it was."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self.recipe.function(data, **self.arguments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: the recipe's name (or import path) and every argument, defaults included."""
+        arguments = {**self.recipe.defaults, **self.arguments}
+        return {"recipe": self.recipe.path, "arguments": {k: _jsonable(v) for k, v in arguments.items()}}
+
+
+@dataclass(frozen=True)
+class RecipeFunction:
+    """A named system: calling it with keyword arguments gives a plan; what it is stands in its attributes."""
+
+    function: Callable[..., Recipe]
+    choices: Mapping[str, str] = field(default_factory=dict)
+    equation: str = ""
+    source: str = ""
+
+    def __call__(self, **arguments: Any) -> Plan:
+        known = self.signature
+        for name in arguments:
+            if name not in known:
+                raise TypeError(f"recipe {self.name}: {unknown('argument', name, known)}")
+        missing = [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in arguments]
+        if missing:
+            raise TypeError(f"recipe {self.name}: missing argument {missing[0]!r}.")
+        return Plan(self, arguments)
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.function.__name__
+
+    @property
+    def path(self) -> str:
+        """The name, for a recipe of fourfold's own; else ``package.module:function``."""
+        module = self.function.__module__
+        return self.name if module.startswith("fourfold.") else f"{module}:{self.function.__qualname__}"
+
+    @property
+    def signature(self) -> dict[str, inspect.Parameter]:
+        """Keyword arguments by name."""
+        return dict(list(inspect.signature(self.function, eval_str=True).parameters.items())[1:])
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default values by name."""
+        return {n: p.default for n, p in self.signature.items() if p.default is not inspect.Parameter.empty}
+
+    @property
+    def doc(self) -> str:
+        """The docstring, clean."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.doc.split("\n", 1)[0]
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        """Name, type, default and help of every argument."""
+        helps = _argument_helps(self.doc)
+        return [
+            {
+                "name": name,
+                "type": inspect.formatannotation(p.annotation),
+                "default": None if p.default is inspect.Parameter.empty else p.default,
+                "help": helps.get(name, ""),
+            }
+            for name, p in self.signature.items()
+        ]
+
+
+def recipe(
+    function: Callable[..., Recipe] | None = None, *, equation: str = "", source: str = "", **choices: str
+) -> Any:
+    """Makes a function ``(data, **arguments) → Recipe`` into a recipe: call it with the arguments, and ``fit`` it.
+
+    Args:
+        function: its first parameter is the ``DataSpec`` (shape, levels, classes); the others become flags.
+        equation: the objective in TeX.
+        source: authors, year, arXiv.
+        choices: posterior=…, prior=…, likelihood=…, objective=… in words.
+    """
+    if function is not None:
+        return RecipeFunction(function, choices, equation, source)
+    return lambda made: RecipeFunction(made, choices, equation, source)
+
+
+def _argument_helps(doc: str) -> dict[str, str]:
+    helps: dict[str, str] = {}
+    name = ""
+    for line in doc.partition("Args:\n")[2].splitlines():
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(": ")
+            helps[name] = text
+        elif line.startswith("        ") and name:
+            helps[name] += " " + line.strip()
+        elif line.strip():
+            break
+    return helps
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Own):
+        return value.to_dict()
+    if isinstance(value, nn.Module):
+        return {"module": f"{type(value).__module__}:{type(value).__qualname__}"}
+    return list(value) if isinstance(value, tuple) else value

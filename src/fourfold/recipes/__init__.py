@@ -1,0 +1,27 @@
+"""Recipes: one function for each published system. Called with keyword arguments, each gives a plan to ``fit``."""
+
+__all__ = ["TABLE", "autoencoder", "beta_vae", "conv_vae", "cvae", "find", "structured_cvae", "vae"]
+
+from .._checks import unknown
+from ..plan import RecipeFunction, imported
+from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
+from .structured import structured_cvae
+
+#: Every recipe by name: the one table behind the command line, the README and the docs.
+TABLE: dict[str, RecipeFunction] = {
+    made.name: made for made in (autoencoder, vae, conv_vae, cvae, structured_cvae, beta_vae)
+}
+
+
+def find(name: str) -> RecipeFunction:
+    """The recipe by name, or a user's own by ``package.module:function``."""
+    if ":" in name:
+        found = imported(name)
+        if isinstance(found, RecipeFunction):
+            return found
+        if callable(found):
+            return RecipeFunction(found)
+        raise ValueError(f"recipe {name!r}: wanted a function (data, …) → fourfold.Recipe, got {type(found).__name__}.")
+    if name not in TABLE:
+        raise ValueError(unknown("recipe", name, TABLE) + " A recipe of your own is written package.module:function.")
+    return TABLE[name]

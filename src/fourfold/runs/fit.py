@@ -1,0 +1,124 @@
+"""``fit``: a recipe and data in, a run out."""
+
+__all__ = ["fit", "resume"]
+
+from pathlib import Path
+from typing import Any
+
+from ..data import DataSet, load as load_data
+from ..plan import Plan, Recipe
+from ..training import Job, Outcome, Training, launch, load_tensors, restore_module, train
+from .folder import RunError, RunFolder, write_json
+from .prepare import Prepared, plan_of, prepare
+from .run import Run, weights
+
+_MAY_CHANGE = ("accelerator", "checkpoint_seconds", "devices", "epochs", "quiet", "workers")
+
+
+def fit(
+    recipe: Plan | Recipe,
+    data: DataSet,
+    training: Training | None = None,
+    *,
+    out: str | Path | None = None,
+    init_from: str | Path | None = None,
+    loggers: tuple[object, ...] = (),
+    **options: Any,
+) -> Run:
+    """Trains a recipe on data, in a run folder of its own.
+
+    Args:
+        recipe: for example ``fourfold.recipes.vae(latent=20)``, or a ``Recipe(model, objective)``.
+        data: for example ``fourfold.data.mnist()``.
+        training: how; the options below change single ones.
+        out: the run folder, new or empty; by default ``runs/<recipe>-<data>-<number>``.
+        init_from: a run whose weights are taken as first ones.
+        loggers: Lightning Fabric loggers that get every metric too.
+        options: fields of ``Training``, such as ``epochs=20`` or ``lr=1e-3``.
+
+    Raises:
+        TypeError, ValueError: for wrong arguments or data; nothing is written then.
+        NonFinite: when a loss is not finite, with the step, the term and likely causes.
+        KeyboardInterrupt: after Ctrl-C, once the state is saved.
+
+    Example:
+        >>> import tempfile, fourfold as ff
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = ff.fit(ff.recipes.vae(latent=2), ff.data.digits(), epochs=1, out=f"{folder}/r", quiet=True)
+        ...     run.model.sample(3).shape
+        torch.Size([3, 1, 8, 8])
+    """
+    chosen = (training or Training()).but(**options)
+    if isinstance(data, DataSet) and chosen.batch_size > len(data.train):
+        chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
+    prepared = prepare(recipe, data, chosen)
+    if init_from is not None:
+        tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"))
+        restore_module(prepared.step.model, weights(tensors), str(init_from))
+        prepared.record["init_from"] = str(init_from)
+    fabric = launch(chosen, loggers)
+    folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
+    return _train(prepared, data, chosen, folder, fabric)
+
+
+def resume(
+    path: str | Path, data: DataSet | None = None, *, trust: tuple[str, ...] = (), recipe: Any = None, **options: Any
+) -> Run:
+    """Continues a run from its last checkpoint, bit for bit; a finished one is returned as it is.
+
+    Args:
+        path: the run folder.
+        data: the data it was trained on; may be left out for data that fourfold can load by name or path.
+        trust: packages outside fourfold from which the run's own code may be imported.
+        recipe: the plan, or the recipe with its model, if the record is not enough to build it.
+        options: ``epochs`` (to go on for longer), ``devices``, ``quiet`` and the like. Nothing that changes numbers.
+    """
+    folder = RunFolder(Path(path))
+    record = folder.record()
+    changed = [name for name in options if name not in _MAY_CHANGE and options[name] != record["training"].get(name)]
+    if changed:
+        raise RunError(
+            f"resume: {changed[0]} cannot change within a run: it was {record['training'].get(changed[0])!r}, "
+            f"got {options[changed[0]]!r}. Leave it out, or start a new run with --init-from {path}."
+        )
+    chosen = Training(**record["training"]).but(**options)
+    data = data or _data_of(record, path)
+    prepared = prepare(recipe or plan_of(record, trust), data, chosen)
+    for key in ("recipe", "spec", "view"):
+        if prepared.record[key] != record[key]:
+            raise RunError(
+                f"resume: {path} was trained with {key} {record[key]}, now it is {prepared.record[key]}. "
+                "Resume with the recipe, arguments and data of the run, or start a new one."
+            )
+    fabric = launch(chosen)
+    if fabric.is_global_zero and record["training"] != chosen.to_dict():
+        write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
+    return _train(prepared, data, chosen, folder, fabric, again=True)
+
+
+def _train(
+    prepared: Prepared, data: DataSet, options: Training, folder: RunFolder | None, fabric: Any, again: bool = False
+) -> Run:
+    job = Job(
+        prepared.step, data.train, data.validation, options, folder.path if folder else None, again, options.quiet
+    )
+    outcome: Outcome = train(job, fabric)
+    if outcome.interrupted and folder is not None:
+        raise KeyboardInterrupt(
+            f"Stopped at step {outcome.step} and saved. Continue with: fourfold train --resume {folder.path}"
+        )
+    return Run(folder.path if folder else None, prepared.step, data, outcome)
+
+
+def _fitting(n: int, options: Training) -> int:
+    parts = options.devices * options.accumulate
+    if n < parts:
+        raise ValueError(f"fit: {n} training data cannot be shared among {parts} processes or pieces. Use fewer.")
+    return n - n % parts
+
+
+def _data_of(record: dict[str, Any], path: str | Path) -> DataSet:
+    origin = record["data"]["origin"]
+    if origin is None:
+        raise RunError(f"resume: {path} was trained on data from memory: pass them, as in resume(path, data).")
+    return load_data(**origin)

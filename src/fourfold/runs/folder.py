@@ -1,0 +1,132 @@
+"""The run folder: what is in it, where, and how it is written."""
+
+__all__ = ["RunError", "RunFolder", "write_json"]
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+
+FORMAT = 1
+_NEEDED = ("recipe", "training", "data", "view", "spec")
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used: missing, torn, of a newer version, or of another recipe."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes beside the path and renames: the path holds the old file or the new one, never a part."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run: ``run.json``, ``metrics.jsonl``, ``results.json``, ``checkpoints/``, ``pictures/``, ``report.html``."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, out: str | Path | None, name: str, record: dict[str, Any]) -> "RunFolder":
+        """A new folder with its record: ``out``, or ``runs/name-1``, ``-2`` … whichever is free.
+
+        Raises:
+            RunError: if ``out`` exists and is not an empty folder.
+        """
+        if out is None:
+            number = 1
+            while (path := Path("runs") / f"{name}-{number}").exists():
+                number += 1
+        else:
+            path = Path(out)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path)
+        write_json(folder.path / "run.json", {"format": FORMAT, **record, **_circumstances()})
+        return folder
+
+    def record(self) -> dict[str, Any]:
+        """The run's record.
+
+        Raises:
+            RunError: if it is missing, torn, or of a newer version.
+        """
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise RunError(f"{self.path}: not a run folder (no run.json). Give the folder that train printed.")
+        try:
+            record = json.loads(file.read_text())
+        except ValueError:
+            raise RunError(f"{file}: not valid JSON. The file was altered or torn.") from None
+        if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+            raise RunError(f"{file}: not the record of a run.")
+        if record["format"] > FORMAT:
+            raise RunError(
+                f"{file}: written by fourfold {record.get('fourfold', '?')}, newer than this {__version__} "
+                f"(format {record['format']}, known {FORMAT}). Upgrade fourfold."
+            )
+        lacking = [key for key in _NEEDED if not isinstance(record.get(key), dict)]
+        if lacking:
+            raise RunError(f"{file}: not the whole record of a run: it lacks {lacking[0]!r}.")
+        return record
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def results(self) -> list[dict[str, Any]]:
+        """The rows of ``results.json``: what evaluations found so far."""
+        file = self.path / "results.json"
+        return json.loads(file.read_text()) if file.exists() else []
+
+    def checkpoint(self, which: str) -> Path:
+        """Path of the ``last`` or the ``best`` checkpoint."""
+        return self.path / "checkpoints" / f"{which}.safetensors"
+
+    def pictures(self) -> Path:
+        """The folder of pictures, made if it is not there."""
+        folder = self.path / "pictures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "fourfold": __version__,
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in ("torch", "numpy")}},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "git": _git_revision(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Revision of the repository the user works in, marked ``+`` if there are uncommitted changes."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

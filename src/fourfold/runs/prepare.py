@@ -1,0 +1,122 @@
+"""From a plan and data to what is trained: the recipe built, the view resolved, both checked against the data."""
+
+__all__ = ["Prepared", "plan_of", "prepare"]
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import DataSet, View, check_binarize
+from ..distributions import check_support
+from ..models import Model
+from ..noise import Noise
+from ..objectives import Objective
+from ..plan import Own, Plan, Recipe, RecipeFunction, imported
+from ..recipes import find
+from ..training import Step, Training
+from .folder import RunError
+
+_LOOK = 1000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The step that is trained, and the record from which it can be built again."""
+
+    step: Step
+    record: dict[str, Any]
+    name: str
+
+
+def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
+    """Builds and checks; draws no more than the first weights, and writes nothing."""
+    if isinstance(plan, RecipeFunction):
+        plan = plan()
+    if not isinstance(plan, Plan | Recipe):
+        raise TypeError(f"fit: recipe: wanted a recipe such as fourfold.recipes.vae(), got {type(plan).__name__}.")
+    if not isinstance(data, DataSet):
+        raise TypeError(
+            f"fit: data: wanted a fourfold.DataSet, got {type(data).__name__}. "
+            "Wrap an array: fourfold.data.from_arrays(x, labels)."
+        )
+    made = plan.build(data.spec, options.seed) if isinstance(plan, Plan) else plan
+    model, objective = made.model, made.objective
+    if not isinstance(model, Model) or not isinstance(objective, Objective):
+        raise TypeError(
+            f"fit: the recipe gave {type(model).__name__} and {type(objective).__name__}; "
+            "wanted a fourfold.models.Model and a fourfold.objectives.Objective."
+        )
+    view = _view(data, model, made.condition, options)
+    step = Step(view, model, objective)
+    _look(step, data)
+    recipe = plan.to_dict() if isinstance(plan, Plan) else {"recipe": None, "arguments": {}}
+    spec = {"shape": list(data.shape), "levels": data.levels, "classes": data.classes}
+    record = {
+        "recipe": recipe,
+        "training": options.to_dict(),
+        "data": {"protocol": dict(data.protocol), "origin": data.origin},
+        "view": view.to_dict(),
+        "spec": spec,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    name = plan.recipe.name if isinstance(plan, Plan) else "model"
+    return Prepared(step, record, f"{name}-{data.name}")
+
+
+def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:
+    """The plan that a record describes. Nothing outside fourfold is imported unless its package is trusted.
+
+    Raises:
+        RunError: if the run was made from a model without a recipe, or from a package that is not trusted.
+    """
+    name = record["recipe"]["recipe"]
+    if name is None:
+        raise RunError("This run's model was built by hand, not by a recipe: pass it, as in load(path, model=…).")
+    _trusted(name, trust)
+    arguments = {k: _argument(v, trust) for k, v in record["recipe"]["arguments"].items()}
+    return find(name)(**arguments)
+
+
+def _argument(value: Any, trust: tuple[str, ...]) -> Any:
+    if isinstance(value, dict) and "module" in value:
+        raise RunError(
+            f"This run has a network of class {value['module']} whose arguments are unknown: pass model=…, "
+            "or wrap the network in fourfold.own(…) when training."
+        )
+    if isinstance(value, dict) and "own" in value:
+        _trusted(value["own"], trust)
+        return Own(value["own"], tuple(value["args"]), value["kwargs"], imported(value["own"]))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _trusted(path: str, trust: tuple[str, ...]) -> None:
+    module = path.partition(":")[0]
+    if ":" in path and not any(module == p or module.startswith(p + ".") for p in (*trust, "fourfold", "torch.nn")):
+        raise RunError(
+            f"This run needs code of your own, {path}. Loading imports nothing outside fourfold unless you say so: "
+            f"--trust {module.partition('.')[0]} (trust=({module.partition('.')[0]!r},)), or pass model=…."
+        )
+
+
+def _view(data: DataSet, model: Model, condition: Any, options: Training) -> View:
+    """Binary likelihoods see grey data freshly binarised, unless told otherwise."""
+    binarize = options.binarize
+    if binarize == "auto":
+        grey = model.support == "binary" and data.levels == 256 and not options.dequantize
+        binarize = "dynamic" if grey else "none"
+    resolved = check_binarize(data, None if binarize == "none" else binarize, dequantize=options.dequantize)
+    return View(data.levels, binarize=resolved, dequantize=options.dequantize, condition=condition)
+
+
+@torch.no_grad()
+def _look(step: Step, data: DataSet) -> None:
+    """Sees that the data are what the likelihood speaks of, and that the first pass goes through."""
+    split = data.train
+    raw = torch.from_numpy(np.ascontiguousarray(split.x[:_LOOK]))
+    labels = None if split.labels is None else torch.from_numpy(split.labels[:_LOOK])
+    batch = step.view(raw, labels, Noise(0))
+    if step.model.support != "real":
+        check_support(batch.x, step.model.support, f"data set {data.name!r}")
+    step(raw[:2], None if labels is None else labels[:2], Noise(0))

@@ -1,0 +1,240 @@
+"""A run: a trained model, its data and its folder."""
+
+__all__ = ["Run", "load", "weights"]
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._version import __version__
+from ..data import Batch, DataSet, DataSpec, Split, View, feed
+from ..data import load as load_data
+from ..evaluation import Evaluation, EvaluationOptions, evaluate
+from ..models import Model
+from ..noise import Noise
+from ..training import Outcome, Step, load_tensors, restore_module
+from .folder import RunError, RunFolder, write_json
+from .prepare import plan_of
+
+_CHUNK = 500
+
+
+def weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's weights in a checkpoint: the averaged ones where an average was kept."""
+    live = {k.removeprefix("weights/model."): v for k, v in tensors.items() if k.startswith("weights/model.")}
+    mean = {k.removeprefix("average/model."): v for k, v in tensors.items() if k.startswith("average/model.")}
+    return live | mean
+
+
+def load(
+    path: str | Path, *, model: Model | None = None, trust: tuple[str, ...] = (), checkpoint: str = "auto"
+) -> Model:
+    """The trained model of a run, in evaluation mode; nothing in the folder is executed.
+
+    Args:
+        path: the run folder.
+        model: the model to fill with the run's weights, if its recipe cannot build it.
+        trust: packages outside fourfold from which the run's own code may be imported.
+        checkpoint: ``"last"``, ``"best"`` (by validation objective), or ``"auto"``: best for a run with early
+            stopping, else last.
+
+    Raises:
+        RunError, CheckpointError: if the folder or its checkpoint cannot be used, with the reason.
+    """
+    return Run.open(path, model=model, trust=trust, checkpoint=checkpoint).model
+
+
+class Run:
+    """A trained model with its folder, its data and what is known of both.
+
+    Attributes:
+        path: the run folder.
+        model: the model, in evaluation mode.
+        view: how data are shown to it.
+        outcome: where training stands.
+    """
+
+    def __init__(self, path: Path | None, step: Step, data: DataSet | None, outcome: Outcome) -> None:
+        self.path, self.data, self.outcome = path, data, outcome
+        self.view: View = step.view
+        self.model: Model = step.model
+        self.checkpoint = "last"
+        if path is not None:
+            self._fill("auto")
+        self.model.eval()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        model: Model | None = None,
+        trust: tuple[str, ...] = (),
+        checkpoint: str = "auto",
+        data: DataSet | None = None,
+    ) -> "Run":
+        """A run from its folder; arguments as in ``load``. The data are loaded when first needed, or given."""
+        folder = RunFolder(Path(path))
+        record = folder.record()
+        if model is None:
+            spec = DataSpec(tuple(record["spec"]["shape"]), record["spec"]["levels"], record["spec"]["classes"])
+            built = plan_of(record, trust).build(spec).model
+            if not isinstance(built, Model):
+                raise RunError(f"{path}: its recipe gave {type(built).__name__}, not a fourfold.models.Model.")
+            model = built
+        run = cls.__new__(cls)
+        run.path, run.data, run.model = folder.path, data, model
+        run.view = View.from_dict(record["view"])
+        run.outcome = Outcome()
+        run._fill(checkpoint)
+        run.model.eval()
+        return run
+
+    def _fill(self, checkpoint: str) -> None:
+        """Puts the weights of a checkpoint into the model."""
+        folder = self.folder
+        if checkpoint == "auto":
+            stopping = folder.record()["training"].get("patience", 0) and folder.checkpoint("best").exists()
+            checkpoint = "best" if stopping else "last"
+        if checkpoint not in ("last", "best"):
+            raise ValueError(f"checkpoint: wanted auto, last or best, got {checkpoint!r}.")
+        path = folder.checkpoint(checkpoint)
+        tensors, state = load_tensors(path)
+        restore_module(self.model, weights(tensors), str(path))
+        self.checkpoint = checkpoint
+        self.outcome.step = int(state["step"])
+        self.outcome.seconds = float(state.get("seconds", self.outcome.seconds))
+        self.outcome.finished = bool(state.get("finished", True))
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder, as paths."""
+        if self.path is None:
+            raise RunError("This process holds no run folder: in a run of several processes only the first one does.")
+        return RunFolder(self.path)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``."""
+        return self.folder.metrics()
+
+    def dataset(self) -> DataSet:
+        """The data of the run, loaded again if need be."""
+        if self.data is None:
+            origin = self.folder.record()["data"]["origin"]
+            if origin is None:
+                raise RunError(f"{self.path}: trained on data from memory; pass them: Run.open(path, data=…), or --data.")
+            self.data = load_data(**origin)
+        return self.data
+
+    def split(self, name: str) -> Split:
+        """The train, validation or test rows of the run's data."""
+        data = self.dataset()
+        if name not in data.parts:
+            raise ValueError(f"split: {data.name} has no {name!r}; it has {', '.join(data.parts)}.")
+        return data.parts[name]
+
+    def batches(self, split: Split, seed: int = 0, size: int = _CHUNK) -> Callable[[], Iterator[Batch]]:
+        """The same batches at every call: one binarisation, keyed by the seed."""
+        rows = feed(split, self.model.device, workers=0)
+
+        def made() -> Iterator[Batch]:
+            for start, raw, labels in rows.chunks(size):
+                yield self.view(raw, labels, Noise(seed, stream="view", step=start, device=self.model.device))
+
+        return made
+
+    def evaluate(
+        self,
+        split: str | Split = "test",
+        *,
+        seed: int = 0,
+        save: bool = True,
+        progress: Callable[[int, int | None], None] | None = None,
+        **options: Any,
+    ) -> Evaluation:
+        """Measures the model on the test rows; the rows of results go into ``results.json`` too.
+
+        Args:
+            split: ``"test"``, ``"validation"``, ``"train"``, or rows of your own.
+            seed: of binarisation and draws.
+            save: write the rows into the run folder.
+            progress: told (done, total) data.
+            options: fields of ``EvaluationOptions``: ``importance_samples=5000``, ``importance_data=1000`` …
+        """
+        rows = self.split(split) if isinstance(split, str) else split
+        where = split if isinstance(split, str) else "given"
+        chosen = EvaluationOptions(dequantised=self.view.dequantize, **options)
+        protocol = self.protocol(where, seed)
+        batches = self.batches(rows, seed)
+        found = evaluate(self.model, batches, Noise(seed, stream="evaluate"), options=chosen, protocol=protocol, progress=progress)
+        if save and self.path is not None:
+            self._keep(found)
+        return found
+
+    def protocol(self, split: str, seed: int) -> dict[str, Any]:
+        """What goes with every number of this run."""
+        record = self.folder.record() if self.path is not None else {}
+        view = self.view.to_dict()
+        return {
+            **record.get("data", {}).get("protocol", {}),
+            "data_part": split,
+            "binarize": view["binarize"],
+            "dequantize": view["dequantize"],
+            "condition": view["condition"],
+            "seed": seed,
+            "recipe": record.get("recipe", {}).get("recipe"),
+            "arguments": record.get("recipe", {}).get("arguments"),
+            "training_seed": record.get("training", {}).get("seed"),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "checkpoint": self.checkpoint,
+            "steps": self.outcome.step,
+            "training_seconds": round(self.outcome.seconds, 1),
+            "device": self.model.device.type,
+            "threads": torch.get_num_threads(),
+            "fourfold": __version__,
+            "evaluated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def _keep(self, found: Evaluation) -> None:
+        """Adds rows to ``results.json``; a row of the same metric, estimator and data takes the old one's place."""
+        fresh = [row.to_dict() for row in found.rows]
+        keys = {_key(row) for row in fresh}
+        kept = [row for row in self.folder.results() if _key(row) not in keys]
+        write_json(self.folder.path / "results.json", kept + fresh)
+
+    @torch.no_grad()
+    def encode(self, split: Split, seed: int = 0) -> tuple[np.ndarray, ...]:
+        """Posterior means of every row, one array ``(N, *latent)`` a level."""
+        found = [self.model.encode(b.x, b.c) for b in self.batches(split, seed)()]
+        return tuple(torch.cat(level).cpu().numpy() for level in zip(*found, strict=True))
+
+    def score(self, split: Split, seed: int = 0, **options: Any) -> dict[str, np.ndarray]:
+        """Numbers of every row in nats: ``elbo``, ``distortion``, ``rate``, and ``nll_is`` if asked for."""
+        return self.evaluate(split, seed=seed, save=False, **options).per_datum
+
+    def rows_of(self, data: DataSet) -> Split:
+        """All rows of other data, checked to be of the kind this model was trained on."""
+        mine = self.folder.record()["spec"]
+        if list(data.shape) != mine["shape"] or data.levels != mine["levels"]:
+            raise ValueError(
+                f"data: this model takes data of shape {tuple(mine['shape'])} and levels {mine['levels']}, "
+                f"got shape {data.shape} and levels {data.levels}. Bring them to the form of the training data."
+            )
+        return data.train
+
+    def report(self) -> Path:
+        """Draws the pictures and writes ``report.html``; returns its path."""
+        from .gallery import write_gallery
+
+        return write_gallery(self)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    protocol = row["protocol"]
+    return row["metric"], row["estimator"], row["n"], protocol.get("data_part"), protocol.get("seed")

@@ -1,0 +1,21 @@
+"""Training: one step, one loop, whatever is trained."""
+
+__all__ = [
+    "CheckpointError",
+    "Job",
+    "NonFinite",
+    "Outcome",
+    "Step",
+    "Training",
+    "launch",
+    "load_tensors",
+    "restore_module",
+    "train",
+]
+
+from .checkpoint import CheckpointError, load_tensors, restore_module
+from .engine import launch
+from .loop import Job, Outcome, train
+from .meter import NonFinite
+from .options import Training
+from .step import Step

@@ -1,0 +1,47 @@
+"""An exponential moving average of the weights."""
+
+__all__ = ["Average"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """w̄ ← d·w̄ + (1 − d)·w after every step; evaluation borrows w̄ (Polyak and Juditsky 1992).
+
+    Args:
+        module: whose parameters are averaged.
+        decay: d; 0 keeps no average.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.live = dict(module.named_parameters()) if decay else {}
+        self.mean = {name: p.detach().clone() for name, p in self.live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the present weights."""
+        if self.mean:
+            torch._foreach_lerp_(list(self.mean.values()), list(self.live.values()), 1 - self.decay)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up an average that a checkpoint kept."""
+        for name, mean in self.mean.items():
+            mean.copy_(tensors[name])
+
+    @contextmanager
+    @torch.no_grad()
+    def borrowed(self) -> Iterator[None]:
+        """The module carries the averaged weights inside this block."""
+        kept = {name: p.detach().clone() for name, p in self.live.items()}
+        for name, p in self.live.items():
+            p.copy_(self.mean[name])
+        try:
+            yield
+        finally:
+            for name, p in self.live.items():
+                p.copy_(kept[name])

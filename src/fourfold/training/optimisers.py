@@ -1,0 +1,74 @@
+"""Optimisers and learning-rate schedules by name."""
+
+__all__ = ["OPTIMISERS", "LearningRate", "make_optimiser", "parse_lr_schedule"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import cos, pi
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .._checks import unknown
+
+if TYPE_CHECKING:
+    from .options import Training
+
+OPTIMISERS = ("adam", "adamax", "adamw")
+_FORMS = {"constant": 0, "cosine": 1, "decay": 2}
+
+
+def make_optimiser(parameters: Iterable[Tensor], options: "Training") -> Optimizer:
+    """The optimiser, fused where torch can: the largest single gain of a small model's step."""
+    from torch.optim import Adam, Adamax, AdamW
+
+    if options.optimiser == "adamax":
+        return Adamax(parameters, lr=options.lr)
+    if options.optimiser == "adamw":
+        return AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    return Adam(parameters, lr=options.lr, fused=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRate:
+    """The factor on the learning rate, a pure function of the step.
+
+    ``constant``; ``cosine:final``: down a half cosine to ``final``; ``decay:factor:share``: constant, then falling
+    geometrically to ``factor`` over the last ``share`` of training.
+    """
+
+    kind: str
+    first: float = 0.0
+    second: float = 0.0
+
+    def __call__(self, step: int, steps: int) -> float:
+        """The factor at this step of so many."""
+        done = step / max(steps, 1)
+        if self.kind == "cosine":
+            return self.first + (1 - self.first) * 0.5 * (1 + cos(pi * min(done, 1.0)))
+        if self.kind == "decay":
+            return self.first ** max(0.0, (done - (1 - self.second)) / self.second)
+        return 1.0
+
+
+def parse_lr_schedule(text: str) -> LearningRate:
+    """A learning-rate schedule from its written form.
+
+    Example:
+        >>> parse_lr_schedule("decay:0.1:0.5")(75, 100)
+        0.31622776601683794
+    """
+    kind, *values = text.split(":")
+    if kind not in _FORMS:
+        raise ValueError(f"lr_schedule: {unknown('schedule', kind, _FORMS)} Write for example decay:0.1:0.4.")
+    if len(values) > _FORMS[kind]:
+        raise ValueError(f"lr_schedule {text!r}: {kind} takes at most {_FORMS[kind]} values.")
+    defaults = {"constant": (), "cosine": (0.0,), "decay": (0.1, 0.4)}[kind]
+    try:
+        numbers = [float(v) for v in values] + list(defaults[len(values) :])
+    except ValueError:
+        raise ValueError(f"lr_schedule {text!r}: wanted numbers after {kind}.") from None
+    if not all(0 <= v <= 1 for v in numbers) or (kind == "decay" and 0 in numbers):
+        raise ValueError(f"lr_schedule {text!r}: factors and shares lie between 0 and 1.")
+    return LearningRate(kind, *numbers)

@@ -1,0 +1,95 @@
+"""Options of training that travel together."""
+
+__all__ = ["Training"]
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from .._checks import choice, fraction, non_negative, positive, positive_int, unknown
+from .optimisers import OPTIMISERS, parse_lr_schedule
+
+PRECISIONS = ("32", "bf16", "64")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a recipe is trained.
+
+    Args:
+        epochs: passes over the training data; the number of steps is rounded from it.
+        batch_size: data a step, over all processes; at most the number of training data.
+        lr: learning rate.
+        optimiser: adam, adamw or adamax.
+        lr_schedule: constant; cosine[:final factor]; decay[:factor[:share of training, at its end]].
+        weight_decay: of adamw.
+        clip: largest norm of the gradient; 0 does not clip.
+        ema: decay of an exponential average of the weights, used for evaluation; 0 keeps none.
+        patience: validations without improvement of the objective before stopping; 0 never stops.
+        accumulate: pieces in which a batch goes through the model, to save memory.
+        precision: 32, bf16 (autocast; densities stay in float32) or 64.
+        seed: of weights, data order and noise.
+        devices: processes or GPUs.
+        accelerator: auto, cpu, cuda, mps.
+        binarize: auto, none, dynamic, static or threshold: how 8-bit data become binary.
+        dequantize: add uniform noise to 8-bit data (for densities).
+        workers: processes that read data too large for memory.
+        log_steps: steps between two lines of metrics.jsonl (besides one at the end of every epoch).
+        validate_epochs: epochs between two validations.
+        checkpoint_seconds: least time between two checkpoints; what a killed run can lose.
+        quiet: no progress bar.
+
+    Raises:
+        ValueError: a value out of range, by name.
+    """
+
+    epochs: float = 20.0
+    batch_size: int = 100
+    lr: float = 1e-3
+    optimiser: str = "adam"
+    lr_schedule: str = "constant"
+    weight_decay: float = 0.01
+    clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    accumulate: int = 1
+    precision: str = "32"
+    seed: int = 0
+    devices: int = 1
+    accelerator: str = "auto"
+    binarize: str = "auto"
+    dequantize: bool = False
+    workers: int = 2
+    log_steps: int = 100
+    validate_epochs: int = 1
+    checkpoint_seconds: float = 20.0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "devices", "log_steps", "validate_epochs"):
+            positive_int(getattr(self, name), name)
+        for name in ("epochs", "weight_decay", "clip", "patience", "workers", "checkpoint_seconds"):
+            non_negative(getattr(self, name), name)
+        positive(self.lr, "lr")
+        fraction(self.ema, "ema")
+        choice(self.optimiser, OPTIMISERS, "optimiser")
+        choice(self.precision, PRECISIONS, "precision")
+        choice(self.accelerator, ("auto", "cpu", "cuda", "mps"), "accelerator")
+        choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
+        parse_lr_schedule(self.lr_schedule)
+        if self.batch_size % (self.devices * self.accumulate):
+            raise ValueError(
+                f"batch_size must be a multiple of devices × accumulate = {self.devices * self.accumulate}, "
+                f"got {self.batch_size}."
+            )
+
+    def but(self, **changes: Any) -> Self:
+        """The same options with some changed; an unknown name lists the nearest right ones."""
+        known = [f.name for f in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(unknown("training option", name, known))
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
