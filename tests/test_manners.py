@@ -186,7 +186,7 @@ def test_nothing_draws_from_a_global_generator(name: str):
             continue
         called = ast.unparse(node.func)
         in_place = isinstance(node.func, ast.Attribute) and node.func.attr in DRAWS_IN_PLACE
-        of_numpy = re.match(r"(np|numpy)\.random\.[a-z]", called) and not called.endswith("default_rng")
+        of_numpy = re.fullmatch(r"(np|numpy)\.random\.[a-z_]+", called) and not called.endswith("default_rng")
         assert not (in_place or of_numpy or called in GLOBAL_DRAWS), (
             f"{where(name, node)}: {called} without a generator"
         )
