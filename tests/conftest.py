@@ -1,7 +1,9 @@
 """What all tests share: shapes checked at run time, one thread, real data when there is some."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -45,3 +47,18 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def fresh_python() -> Callable[[str], str]:
+    """Runs a program in an interpreter that has imported nothing and checks no annotations; gives what it prints.
+
+    What ``torch.compile`` makes of the library can only be seen there: it does not get through the checks.
+    """
+
+    def run(program: str) -> str:
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    return run

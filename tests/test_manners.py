@@ -5,8 +5,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import subprocess
-import sys
 from abc import ABC
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,15 +190,8 @@ def test_nothing_draws_from_a_global_generator(name: str):
         )
 
 
-def in_a_fresh_python(program: str) -> str:
-    """What a program prints in an interpreter that has imported nothing yet; its failure is the test's."""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-def test_importing_fourfold_imports_no_torch():
-    in_a_fresh_python(
+def test_importing_fourfold_imports_no_torch(fresh_python):
+    fresh_python(
         """
 import sys, fourfold
 assert fourfold.__version__ and set(fourfold.__all__) <= set(dir(fourfold))
@@ -211,8 +202,8 @@ assert not found, found
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_the_command_line_answers_without_torch(flag: str):
-    said = in_a_fresh_python(
+def test_the_command_line_answers_without_torch(flag: str, fresh_python):
+    said = fresh_python(
         f"""
 import sys
 from fourfold.cli import main
@@ -228,8 +219,8 @@ assert not found, found
     assert fourfold.__version__ in said if flag == "--version" else "train" in said
 
 
-def test_importing_every_module_changes_nothing_global():
-    in_a_fresh_python(
+def test_importing_every_module_changes_nothing_global(fresh_python):
+    fresh_python(
         """
 import importlib, pkgutil, random, warnings
 import numpy, torch
