@@ -143,6 +143,9 @@ class View(nn.Module):
     def _values(self, raw: Tensor, noise: NoiseSource) -> Tensor:
         if raw.is_floating_point() != (self.levels is None):
             raise ValueError(f"View: levels={self.levels} does not go with {raw.dtype} rows.")
+        if self.binarize == "dynamic" and self.levels == 256:
+            drawn = noise.levels(tuple(raw.shape)) < raw
+            return drawn.view(torch.uint8).to(torch.get_default_dtype())
         x = raw.to(torch.get_default_dtype())
         if self.dequantize:
             return (x + noise.uniform(tuple(raw.shape))) / 256

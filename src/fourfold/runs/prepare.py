@@ -114,8 +114,8 @@ def _view(data: DataSet, model: Model, condition: Any, options: Training) -> Vie
 def _look(step: Step, data: DataSet) -> None:
     """Sees that the data are what the likelihood speaks of, and that the first pass goes through."""
     split = data.train
-    raw = torch.from_numpy(np.ascontiguousarray(split.x[:_LOOK]))
-    labels = None if split.labels is None else torch.from_numpy(split.labels[:_LOOK])
+    raw = torch.from_numpy(np.array(split.x[:_LOOK]))  # a copy: the rows may be read-only
+    labels = None if split.labels is None else torch.from_numpy(np.array(split.labels[:_LOOK]))
     batch = step.view(raw, labels, Noise(0))
     if step.model.support != "real":
         check_support(batch.x, step.model.support, f"data set {data.name!r}")
