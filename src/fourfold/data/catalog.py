@@ -208,7 +208,13 @@ def load(
         >>> load("digits")
         DataSet('digits', shape=(1, 8, 8), levels=256, classes=10, train 1,439, validation 179, test 179)
     """
-    origin = {"name": str(name), "split": split, "data_dir": str(data_dir) if data_dir else None, "seed": seed, "size": size}
+    origin = {
+        "name": str(name),
+        "split": split,
+        "data_dir": str(data_dir) if data_dir else None,
+        "seed": seed,
+        "size": size,
+    }
     return _loaded(name, split, data_dir, seed, download, size).with_origin(origin)
 
 

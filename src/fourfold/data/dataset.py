@@ -12,7 +12,6 @@ import numpy as np
 
 from .rows import Array, Rows, blocks
 
-
 _FIRST = 10_000  # rows that a mean is taken over: enough, and quick on data larger than memory
 
 

@@ -4,7 +4,7 @@ __all__ = ["from_hub"]
 
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from .arrays import from_sources
 from .dataset import DataSet
@@ -65,8 +65,8 @@ def _words(table: Any, features: Any, datasets: Any) -> list[str] | None:
     return [features[label].int2str(number).replace("/", "_") for number in table[label]]
 
 
-def _open(table: Any, row: int, column: str) -> Callable[[], BinaryIO]:
-    def read() -> BinaryIO:
+def _open(table: Any, row: int, column: str) -> Callable[[], io.BytesIO | io.BufferedReader]:
+    def read() -> io.BytesIO | io.BufferedReader:
         cell = table[row][column]
         return io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else open(cell["path"], "rb")
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, final
+from typing import Any, final
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Source:
     """One encoded picture: its name with ``/`` between folders, how to open it, and a stamp that changes with it."""
 
     name: str
-    open: Callable[[], BinaryIO]
+    open: Callable[[], io.BytesIO | io.BufferedReader]
     stamp: str = ""
 
 
@@ -49,11 +49,11 @@ def folder_sources(folder: Path) -> list[Source]:
     return _some(sources, folder)
 
 
-def zip_sources(archive: Path | BinaryIO, name: str, stamp: str) -> list[Source]:
+def zip_sources(archive: Path | io.BytesIO, name: str, stamp: str) -> list[Source]:
     """The pictures in a zip archive, read in memory; nothing is ever unpacked to disk.
 
     Args:
-        archive: its path or an open file.
+        archive: its path, or its content.
         name: for errors.
         stamp: changes when the archive does.
 
@@ -80,11 +80,11 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in _SUFFIXES and not hidden
 
 
-def _opener(path: Path) -> Callable[[], BinaryIO]:
+def _opener(path: Path) -> Callable[[], io.BytesIO | io.BufferedReader]:
     return lambda: path.open("rb")
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> Callable[[], BinaryIO]:
+def _member(archive: zipfile.ZipFile, name: str) -> Callable[[], io.BytesIO | io.BufferedReader]:
     return lambda: io.BytesIO(archive.read(name))
 
 
@@ -117,7 +117,7 @@ def describe(names: Sequence[str]) -> tuple[list[str | None], list[str | None]]:
 def decode(
     sources: Sequence[Source], where: str, size: tuple[int, int] | None = None, *, kernel: str = "LANCZOS"
 ) -> Path:
-    """A uint8 ``.npy`` file of ``(N, H, W)`` or ``(N, H, W, 3)`` in the cache folder, made if it is not there yet.
+    """A uint8 ``.npy`` file of ``(N, 1, H, W)`` or ``(N, 3, H, W)`` in the cache folder, made if it is not there yet.
 
     Grey pictures stay grey if all are; transparency is dropped; the orientation a camera noted is applied. A JSON
     manifest of the same name lists the pictures in order.
@@ -138,8 +138,8 @@ def decode(
     goal = folder / f"{key.hexdigest()}.npy"
     if _readable(goal):
         return goal
-    grey, shape = _survey(sources, where, size)
-    shape = (len(sources), *shape) if grey else (len(sources), *shape, 3)
+    grey, pixels = _survey(sources, where, size)
+    shape = (len(sources), 1 if grey else 3, *pixels)
     manifest = {"source": where, "shape": shape, "kernel": kernel if size else None, "files": [s.name for s in sources]}
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     try:
@@ -187,12 +187,13 @@ def _write(path: Path, sources: Sequence[Source], where: str, shape: tuple[int, 
     from tqdm import tqdm
 
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    mode = "L" if len(shape) == 3 else "RGB"
+    channels, height, width = shape[1:]
+    mode = "L" if channels == 1 else "RGB"
     for row, source in enumerate(tqdm(sources, desc=f"decoding {Path(where).name}", unit="image", disable=None)):
         image = _open(source, where, full=True).convert(mode)
-        if (image.height, image.width) != shape[1:3]:
-            image = image.resize((shape[2], shape[1]), Image.Resampling[kernel])
-        array[row] = np.asarray(image)
+        if (image.height, image.width) != (height, width):
+            image = image.resize((width, height), Image.Resampling[kernel])
+        array[row] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
     array.flush()
 
 

@@ -105,7 +105,7 @@ def _drawings(content: Content) -> tuple[UInt8[np.ndarray, "N 1 28 28"], np.ndar
     paper = np.load(decode(list(sources.values()), " + ".join(content), (28, 28), kernel="BOX"), allow_pickle=False)
     names = [source.name.rpartition("/")[0] for source in sources.values()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return 255 - paper[:, None], np.array([numbers[name] for name in names])
+    return 255 - paper, np.array([numbers[name] for name in names])
 
 
 def _zip(data: bytes, name: str, md5: str) -> Sequence[Source]:

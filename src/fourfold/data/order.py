@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .._checks import non_negative, positive_int
+from .._checks import positive_int
 
 
 @final
@@ -56,9 +56,11 @@ class Order:
             return head
         return torch.cat([head, self._permutation(number + 1)[: self.batch - len(head)]])
 
-    def steps(self, epochs: float) -> int:
+    def steps(self, epochs: int | float) -> int:
         """How many steps come closest to this many passes over the data."""
-        return round(non_negative(epochs, "Order.steps: epochs") * self.n / self.batch)
+        if not 0 <= epochs < float("inf"):
+            raise ValueError(f"Order.steps: epochs must be a finite number of at least 0, got {epochs!r}.")
+        return round(epochs * self.n / self.batch)
 
     def _permutation(self, number: int) -> Tensor:
         if number not in self._passes:

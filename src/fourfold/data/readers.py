@@ -29,8 +29,8 @@ def read_idx(data: bytes, name: str, ndim: int) -> UInt8[np.ndarray, "..."]:
     if data[2] != 8 or data[3] != ndim:
         raise ValueError(f"{name}: wanted IDX bytes (type 8) in {ndim} dimensions, got type {data[2]} in {data[3]}.")
     start = 4 + 4 * ndim
-    shape = tuple(int(n) for n in np.frombuffer(data[4:start], dtype=">u4"))
-    if len(shape) != ndim or len(data) - start != prod(shape):
+    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4))
+    if len(data) - start != prod(shape):
         raise ValueError(
             f"{name} is damaged: shape {shape} does not go with {max(len(data) - start, 0)} bytes of values."
         )

@@ -19,8 +19,8 @@ def standard(block: np.ndarray, name: str = "data: x") -> np.ndarray:
     """The array in the layout of a data set: ``(N, D)`` or ``(N, C, H, W)``, uint8 or float32.
 
     Booleans become 0 and 1; floats of any width float32; ``(N, H, W)`` one channel; ``(N, H, W, C)`` with 1, 3 or 4
-    channels last is turned. The rule looks at the type and the shape of one row only, so that it may be applied to
-    any part of an array.
+    channels last is turned, unless its second dimension has such a size too. The rule looks at the type and the shape
+    of one row only, so that it may be applied to any part of an array.
 
     Raises:
         ValueError: for any other type or number of dimensions.
