@@ -1,6 +1,6 @@
 """The categorical over levels of grey."""
 
-__all__ = ["Categorical"]
+__all__ = ["Categorical", "chosen", "pick"]
 
 from typing import ClassVar, Self
 
@@ -54,10 +54,7 @@ class Categorical(Factorised):
 
     def log_prob_by_element(self, x: Tensor) -> Tensor:
         level = (at_least_float32(x) * (self.levels - 1)).round().long()
-        shape = torch.broadcast_shapes(level.shape, self.shape)
-        lead, event = shape[: len(shape) - self.event_ndim], shape[len(shape) - self.event_ndim :]
-        log_p = self._log_p.expand(*lead, self.levels, *event)
-        return log_p.gather(self._dim, level.expand(shape).unsqueeze(self._dim)).squeeze(self._dim)
+        return chosen(self._log_p, level, self._dim)
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)
@@ -91,3 +88,11 @@ def pick(probabilities: Tensor, u: Tensor, dim: int) -> Tensor:
     """The class, counted along ``dim``, in whose stretch of the cumulated probabilities u falls."""
     ends = probabilities.cumsum(dim).narrow(dim, 0, probabilities.shape[dim] - 1)
     return (ends <= u.unsqueeze(dim)).sum(dim)
+
+
+def chosen(values: Tensor, index: Tensor, dim: int) -> Tensor:
+    """Of values ``(*lead, K, *event)`` the one that the index ``(*lead, *event)`` names along ``dim``, broadcast."""
+    index = index.unsqueeze(dim)
+    ndim = max(values.ndim, index.ndim)
+    values, index = values[(None,) * (ndim - values.ndim)], index[(None,) * (ndim - index.ndim)]
+    return torch.take_along_dim(values, index, dim).squeeze(dim)

@@ -15,7 +15,7 @@ from .base import Distribution, Factorised, at_least_float32, sum_events
 # |ℓ|⁻¹ in digits near zero, the series (whose terms fall like (ℓ/2π)²ⁿ) is exact to float64 up to here.
 _SMALL = 0.5
 # B₂ₙ / (2n)!, with the Bernoulli numbers B₂ₙ, for n = 1, 2, …: the series of the mean.
-_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000)
+_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)
 
 
 class ContinuousBernoulli(Factorised):
@@ -50,9 +50,11 @@ class ContinuousBernoulli(Factorised):
     @property
     def mean(self) -> Tensor:
         small, near, far = _apart(self.logits, _SMALL)
-        # 1 / (1 − e^−ℓ) − 1 / ℓ
-        closed = -1 / torch.expm1(-far) - 1 / far
-        return torch.where(small, 0.5 + near * _series(near.square(), _SERIES), closed)
+        # That for −|ℓ|, 1/|ℓ| − 1/(e^|ℓ| − 1), and its mirror image, so that no exponential overflows.
+        size = far.abs()
+        low = 1 / size + torch.exp(-size) / torch.expm1(-size)
+        series = 0.5 + near * _series(near.square(), _SERIES)
+        return torch.where(small, series, torch.where(far > 0, 1 - low, low))
 
     def log_prob_by_element(self, x: Tensor) -> Tensor:
         return x * self.logits - self._log_normaliser

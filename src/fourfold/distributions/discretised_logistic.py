@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from .._shapes import Shape
 from ..noise import NoiseSource
 from .base import Factorised, at_least_float32
-from .categorical import pick
+from .categorical import chosen, pick
 
 # The highest of the levels 0, 1, …, 255. Level k is x = k/255, and y = 2k/255 − 1 on the axis of the logistic.
 _TOP = 255
@@ -127,10 +127,7 @@ class DiscretisedLogisticMixture(Factorised):
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)
         which = pick(self.logits.softmax(self._dim), noise.uniform(shape, batch, self.logits.dtype), self._dim)
-        loc, log_scale = (
-            torch.take_along_dim(value, which.unsqueeze(self._dim), self._dim).squeeze(self._dim)
-            for value in (self.component.loc, self.component.log_scale)
-        )
+        loc, log_scale = (chosen(v, which, self._dim) for v in (self.component.loc, self.component.log_scale))
         return _rounded(noise.uniform(shape, batch, loc.dtype), loc, log_scale)
 
     def expand(self, lead: Shape) -> Self:

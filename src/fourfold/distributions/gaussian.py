@@ -58,7 +58,7 @@ class DiagonalGaussian(Factorised):
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)
-        return self.loc + self.log_scale.exp() * noise.normal(shape, batch, self.loc.dtype)
+        return torch.addcmul(self.loc, self.log_scale.exp(), noise.normal(shape, batch, self.loc.dtype))
 
     def sample_with_log_prob(self, noise: NoiseSource, draws: int | None = None) -> tuple[Tensor, Tensor | None]:
         # From the noise itself: the value and the total derivative are those of log_prob(z), at half the work.

@@ -37,6 +37,7 @@ def check_support(x: Tensor, support: str, name: str = "x") -> None:
     choice(support, ("binary", "unit", "levels", "real"), "check_support: support")
     if not x.numel():
         raise ValueError(f"{name}: wanted at least one value, got shape {tuple(x.shape)}.")
+    x = x.detach().to(torch.uint8) if x.dtype == torch.bool else x.detach()
     low, high = (float(value) for value in torch.aminmax(x))  # a NaN anywhere makes both NaN
     if not (float("-inf") < low and high < float("inf")):
         count = int((~x.isfinite()).sum())

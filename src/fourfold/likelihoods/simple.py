@@ -12,7 +12,7 @@ __all__ = [
 ]
 
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .._shapes import Shape
 from ..conditional import NetworkConditional
@@ -28,6 +28,7 @@ from ..distributions import (
 from ..networks import NetworkLike, build
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """A likelihood as a recipe takes it: the network, the shapes of z and x, and perhaps that of c."""
 

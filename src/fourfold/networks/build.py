@@ -2,13 +2,14 @@
 
 __all__ = ["NetworkFactory", "NetworkLike", "build"]
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from .._shapes import Shape
 
 
+@runtime_checkable
 class NetworkFactory(Protocol):
     """Anything that makes a network for given shapes: one of our classes, or a ``functools.partial`` of one."""
 
