@@ -1,6 +1,6 @@
 """Recipes: what is trained and with which objective; plans: a recipe's name and arguments, waiting for data."""
 
-__all__ = ["Own", "Plan", "Recipe", "RecipeFunction", "own", "recipe"]
+__all__ = ["Own", "Plan", "Recipe", "RecipeFunction", "argument_helps", "imported", "own", "recipe"]
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -148,7 +148,7 @@ class RecipeFunction:
     @property
     def parameters(self) -> list[dict[str, Any]]:
         """Name, type, default and help of every argument."""
-        helps = _argument_helps(self.doc)
+        helps = argument_helps(self.doc)
         return [
             {
                 "name": name,
@@ -176,7 +176,8 @@ def recipe(
     return lambda made: RecipeFunction(made, choices, equation, source)
 
 
-def _argument_helps(doc: str) -> dict[str, str]:
+def argument_helps(doc: str) -> dict[str, str]:
+    """The help of each argument, as the section ``Args`` of a docstring tells it."""
     helps: dict[str, str] = {}
     name = ""
     for line in doc.partition("Args:\n")[2].splitlines():
