@@ -1,6 +1,6 @@
 """``fit``: a recipe and data in, a run out."""
 
-__all__ = ["fit", "resume"]
+__all__ = ["check_changes", "fit", "resume"]
 
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,7 @@ def resume(
     """
     folder = RunFolder(Path(path))
     record = folder.record()
-    changed = [name for name in options if name not in _MAY_CHANGE and options[name] != record["training"].get(name)]
-    if changed:
-        raise RunError(
-            f"resume: {changed[0]} cannot change within a run: it was {record['training'].get(changed[0])!r}, "
-            f"got {options[changed[0]]!r}. Leave it out, or start a new run with --init-from {path}."
-        )
+    check_changes(record, options, path)
     chosen = Training(**record["training"]).but(**options)
     data = data or _data_of(record, path)
     prepared = prepare(recipe or plan_of(record, trust), data, chosen)
@@ -94,6 +89,22 @@ def resume(
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
     return _train(prepared, data, chosen, folder, fabric, again=True)
+
+
+def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | Path) -> None:
+    """Refuses options of training other than the run's, if numbers depend on them.
+
+    Raises:
+        TypeError: for an unknown option.
+        RunError: for one that cannot change within a run.
+    """
+    Training(**record["training"]).but(**options)
+    for name, value in options.items():
+        if name not in _MAY_CHANGE and value != record["training"].get(name):
+            raise RunError(
+                f"resume: {name} cannot change within a run: it was {record['training'].get(name)!r}, got {value!r}. "
+                f"Leave it out, or start a new run with --init-from {path}."
+            )
 
 
 def _train(

@@ -1,6 +1,6 @@
 """The run folder: what is in it, where, and how it is written."""
 
-__all__ = ["RunError", "RunFolder", "write_json"]
+__all__ = ["RunError", "RunFolder", "next_folder", "write_json"]
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..data.locate import make_folder
 
 FORMAT = 1
 _NEEDED = ("recipe", "training", "data", "view", "spec")
@@ -33,6 +34,14 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
+def next_folder(name: str) -> Path:
+    """``runs/name-1``, ``-2`` … whichever is free."""
+    number = 1
+    while (path := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of a run: ``run.json``, ``metrics.jsonl``, ``results.json``, ``checkpoints/``, ``pictures/``, ``report.html``."""
@@ -46,18 +55,18 @@ class RunFolder:
         Raises:
             RunError: if ``out`` exists and is not an empty folder.
         """
-        if out is None:
-            number = 1
-            while (path := Path("runs") / f"{name}-{number}").exists():
-                number += 1
-        else:
-            path = Path(out)
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
-        path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path)
-        write_json(folder.path / "run.json", {"format": FORMAT, **record, **_circumstances()})
-        return folder
+        path = next_folder(name) if out is None else Path(out)
+        there = path.exists()
+        if there and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
+        make_folder(path, "Choose another with --out.")
+        try:
+            write_json(path / "run.json", {"format": FORMAT, **record, **_circumstances()})
+        except OSError:
+            if not there:
+                path.rmdir()
+            raise
+        return cls(path)
 
     def record(self) -> dict[str, Any]:
         """The run's record.
