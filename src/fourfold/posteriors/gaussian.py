@@ -2,7 +2,7 @@
 
 __all__ = ["gaussian", "point"]
 
-from .._shapes import Shape
+from .._shapes import Shape, as_shape
 from ..conditional import NetworkConditional
 from ..distributions import GaussianHead, PointHead
 from ..networks import NetworkLike, build
@@ -22,7 +22,7 @@ def gaussian(
     References:
         Kingma and Welling 2013, arXiv:1312.6114.
     """
-    head = GaussianHead(latent)
+    head = GaussianHead(as_shape(latent, "latent"))
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
 
 
@@ -30,5 +30,5 @@ def point(
     network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None
 ) -> NetworkConditional:
     """z = f(x, c) without noise: the encoder of an autoencoder. Arguments as in ``gaussian``."""
-    head = PointHead(latent)
+    head = PointHead(as_shape(latent, "latent"))
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
