@@ -16,7 +16,7 @@ from .figures import DPI, GREY, INK, SMALL, TEXT, blank, pixels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cells = NDArray[np.floating[Any]]
+_Cells = NDArray[np.floating[Any]]
 
 # Pixels of the figure.
 _WIDEST, _LINE, _MARGIN = 880, 17, 8
@@ -50,7 +50,7 @@ class Labels:
     gap: int = 2
 
 
-def checked(cells: ArrayLike, what: str, leading: Sequence[str]) -> Cells:
+def checked(cells: ArrayLike, what: str, leading: Sequence[str]) -> _Cells:
     """The cells as floats ``(*leading, C, H, W)`` or ``(*leading, D)``; bytes become levels from 0 to 1.
 
     Raises:
@@ -76,7 +76,7 @@ def checked(cells: ArrayLike, what: str, leading: Sequence[str]) -> Cells:
     return made
 
 
-def sheet(cells: Cells, present: NDArray[np.bool_] | None, labels: Labels) -> "Figure":
+def sheet(cells: _Cells, present: NDArray[np.bool_] | None, labels: Labels) -> "Figure":
     """Draw ``(rows, columns, C, H, W)`` or ``(rows, columns, D)``, where present: a row may be shorter than others."""
     rows, columns = cells.shape[:2]
     if cells.ndim == 5 and cells.shape[2] not in (1, 3):
@@ -110,7 +110,7 @@ def sheet(cells: Cells, present: NDArray[np.bool_] | None, labels: Labels) -> "F
     return figure
 
 
-def _levels(cells: Cells) -> NDArray[np.uint8]:
+def _levels(cells: _Cells) -> NDArray[np.uint8]:
     """``(…, C, H, W)`` from 0 to 1 as ``(…, H, W, 3)`` bytes; channels that are no colours stand side by side."""
     if cells.shape[-3] not in (1, 3):
         ruled = np.pad(cells, [(0, 0)] * (cells.ndim - 1) + [(0, 1)], constant_values=1)
@@ -132,7 +132,7 @@ def _sized(levels: NDArray[np.uint8], space: int, tall: int) -> NDArray[np.uint8
     return np.round(parts.mean((3, 5))).astype(np.uint8)
 
 
-def _remarks(cells: Cells) -> list[str]:
+def _remarks(cells: _Cells) -> list[str]:
     """What a reader must know of images that are not plain ones."""
     said = []
     if cells.shape[-3] not in (1, 3):
@@ -143,14 +143,14 @@ def _remarks(cells: Cells) -> list[str]:
     return said
 
 
-def _scale_of(cells: Cells) -> str:
+def _scale_of(cells: _Cells) -> str:
     many = cells.shape[-1]
     across = f"{many} elements from left to right" if many > 1 else "one element"
     low, high = (f"{v:.3g}".replace("-", "−") for v in (cells.min(), cells.max()))
     return f"Each cell: {across}; bottom to top is {low} to {high}, in every cell alike."
 
 
-def _draw_lines(axes: Any, cells: Cells, corners: list[tuple[int, int]], size: tuple[int, int]) -> None:
+def _draw_lines(axes: Any, cells: _Cells, corners: list[tuple[int, int]], size: tuple[int, int]) -> None:
     """Each vector as a line in its own cell."""
     from matplotlib.collections import LineCollection
 
@@ -181,6 +181,7 @@ def _framed(canvas: NDArray[np.uint8], left: int, labels: Labels, ys: list[float
     axes = figure.add_axes((left / full_width, foot / full_height, wide / full_width, high / full_height))
     axes.imshow(canvas, extent=(0, wide, high, 0), interpolation="nearest", aspect="auto")
     axes.set_axis_off()
+    axes.autoscale(False)
 
     def write(x: float, y: float, words: str, **kwargs: Any) -> None:
         style = {"fontsize": TEXT, "color": INK, "va": "center", "parse_math": False} | kwargs
@@ -188,7 +189,7 @@ def _framed(canvas: NDArray[np.uint8], left: int, labels: Labels, ys: list[float
 
     for line, words in enumerate(titles):
         write(_MARGIN, _MARGIN + _LINE * (line + 0.5), words, fontsize=TEXT + 1)
-    for y, label in _apart(ys, labels.rows, 13):
+    for y, label in _apart(ys, labels.rows, 13.0):
         write(left - 8, head + y, label, ha="right")
     beside = head + high + _LINE / 2 + 1 if labels.below else head - _LINE / 2 - 1
     beyond = beside + _LINE if labels.below else beside - _LINE

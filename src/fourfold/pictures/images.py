@@ -32,7 +32,7 @@ def grid(images: ArrayLike, columns: int | None = None, title: str | None = None
 
     Example:
         >>> grid(np.zeros((10, 1, 8, 8)), columns=5).get_size_inches().round(1).tolist()
-        [4.6, 2.0]
+        [6.0, 2.5]
     """
     made = checked(images, "grid: images", ["N"])
     count = len(made)

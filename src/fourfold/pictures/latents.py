@@ -104,8 +104,8 @@ def _name_classes(axes: "Axes", names: list[str], centres: list[NDArray[Any]]) -
     if len(names) <= len(_COLOURS) and max(map(len, names)) <= 12:
         for name, centre in zip(names, centres, strict=True):
             axes.annotate(
-                name, tuple(centre), ha="center", va="center", fontsize=TEXT + 1, weight="bold", color=INK, parse_math=False,
-                path_effects=[withStroke(linewidth=3, foreground="white")],
+                name, tuple(centre), ha="center", va="center", fontsize=TEXT + 1, weight="bold", color=INK,
+                parse_math=False, path_effects=[withStroke(linewidth=3, foreground="white")],
             )  # fmt: skip
 
 

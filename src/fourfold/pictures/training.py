@@ -17,7 +17,7 @@ _KEY = re.compile(r"(train|validation)/(.+) \[(.+)\]")
 _LOOK = {"train": {"color": "#7fb2e0", "linewidth": 1.2}, "validation": {"color": "#c8500a", "linewidth": 1.6}}
 _PANELS = {"elbo": ("−ELBO", -1.0), "distortion": ("distortion", 1.0), "rate": ("rate", 1.0)}
 
-Points = dict[str, list[tuple[float, float]]]
+_Points = dict[str, list[tuple[float, float]]]
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> "Figure":
@@ -37,7 +37,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         >>> [axes.get_title(loc="left") for axes in curves(rows).axes]
         ['−ELBO']
     """
-    found: dict[tuple[str, str], Points] = {}
+    found: dict[tuple[str, str], _Points] = {}
     for row in rows:
         for key, value in row.items():
             named = _KEY.fullmatch(key)
@@ -61,7 +61,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     return figure
 
 
-def _draw(axes: "Axes", series: Points) -> None:
+def _draw(axes: "Axes", series: _Points) -> None:
     """The lines of one panel, each with its last value in the legend."""
     from matplotlib.ticker import MaxNLocator
 
