@@ -1,0 +1,287 @@
+"""The page of laws: what every model keeps, whatever was picked from each room."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from fourfold.conditional import Condition, Prior
+from fourfold.distributions import Distribution
+from fourfold.likelihoods import LIKELIHOODS
+from fourfold.models import VAE, Direct, Model
+from fourfold.networks import Convolutional, Dense, NetworkFactory, Residual
+from fourfold.noise import Noise, Recorder, Replay
+from fourfold.objectives import ELBO
+from fourfold.posteriors import FromPrior, gaussian, point
+from fourfold.priors import ConditionalPrior, StandardNormal
+
+L, B = 2, 5
+DATA = (1, 6, 5)
+NETWORKS: dict[str, NetworkFactory] = {
+    "convolutional": partial(Convolutional, channels=(3, 4), hidden=8, activation="tanh"),
+    "dense": partial(Dense, hidden=(8,), activation="tanh"),
+    "residual": partial(Residual, channels=(3,), hidden=8, blocks=1),
+}
+CONDITIONS = {"none": None, "label": Condition.label(4), "image": Condition(DATA)}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """The same weights in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to build, and data for it."""
+
+    name: str
+    make: Callable[[], Model]
+    condition: Condition | None = None
+    has_density: bool = True
+
+    def batch(self, n: int = B) -> tuple[Tensor, Tensor | None]:
+        """x and c for n data."""
+        x = Noise(0, stream="x").uniform((n, *DATA)).round()
+        if self.condition is None:
+            return x, None
+        return x, torch.arange(n) % 4 if self.condition.classes else Noise(0, stream="c").normal((n, *DATA))
+
+
+def flat(likelihood: str, network: str, condition: Condition | None) -> VAE:
+    """A flat VAE, with a learned prior if there is a condition."""
+    make, shape = NETWORKS[network], None if condition is None else condition.shape
+    prior: Prior = StandardNormal(L) if shape is None else ConditionalPrior(gaussian(make, shape, L))
+    p_x = LIKELIHOODS[likelihood](make, (L,), DATA, shape)
+    return VAE(gaussian(make, DATA, L, shape), prior, p_x, condition)
+
+
+def without_encoder(condition: Condition) -> VAE:
+    """Sohn's Gaussian stochastic network."""
+    prior = ConditionalPrior(gaussian(NETWORKS["dense"], condition.shape, L))
+    p_x = LIKELIHOODS["bernoulli"](NETWORKS["dense"], (L,), DATA, condition.shape)
+    return VAE(FromPrior(prior), prior, p_x, condition)
+
+
+def autoencoder() -> VAE:
+    """A point for a posterior."""
+    p_x = LIKELIHOODS["gaussian_fixed"](NETWORKS["dense"], (L,), DATA)
+    return VAE(point(NETWORKS["dense"], DATA, L), StandardNormal(L), p_x)
+
+
+def direct(condition: Condition) -> Direct:
+    """No latents at all."""
+    return Direct(ConditionalPrior(LIKELIHOODS["bernoulli"](NETWORKS["dense"], condition.shape, DATA)), condition)
+
+
+CASES = [
+    *(
+        Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
+        for likelihood in LIKELIHOODS
+        for network in NETWORKS
+        for given, condition in CONDITIONS.items()
+        if network == "dense" or likelihood in ("bernoulli", "discretised_logistic_mixture")
+    ),
+    *(
+        Case(f"{make.__name__}-{given}", partial(make, CONDITIONS[given]), CONDITIONS[given])
+        for make in (without_encoder, direct)
+        for given in ("label", "image")
+    ),
+    Case("autoencoder", autoencoder, has_density=False),
+]
+EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def score(case: Case, model: Model, draws: int = 3) -> Tensor:
+    """log w, or log p(x | z) where there is no density."""
+    x, c = case.batch()
+    trace = model(x, c, draws=draws, noise=Noise(1))
+    return trace.log_weight if case.has_density else trace.log_likelihood
+
+
+@EVERY
+def test_shapes_values_and_gradients(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    trace = model(x, c, draws=3, noise=Noise(1))
+    assert trace.log_likelihood.shape == (3, B) and trace.p_x.lead_shape == (3, B) and trace.p_x.event_shape == DATA
+    assert [level.z.shape for level in trace.levels] == [(3, B, *shape) for shape in model.latent_shapes]
+    value = score(case, model)
+    assert value.shape == (3, B) and value.isfinite().all()
+    value.sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert (parameter.grad != 0).any(), f"{name} does not matter"
+
+
+@EVERY
+def test_a_state_dict_is_the_whole_model(case: Case):
+    model, other = case.make(), case.make()
+    assert not score(case, model).equal(score(case, other))
+    other.load_state_dict(model.state_dict())
+    assert score(case, other).equal(score(case, model))
+
+
+@EVERY
+def test_randomness_comes_from_the_argument_alone(case: Case):
+    model = case.make()
+    before = torch.get_rng_state()
+    first, again = score(case, model), score(case, model)
+    x, c = case.batch()
+    model(x, c)
+    model.sample(B, c)
+    model.sample(B, c, Noise(0), mean=False)
+    model.reconstruct(x, c)
+    assert first.equal(again)
+    assert torch.get_rng_state().equal(before)
+
+
+@EVERY
+def test_forward_leaves_the_model_as_it_was(case: Case):
+    model = case.make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trained, tested = score(case, model.train()), score(case, model.eval())
+    assert trained.equal(tested)
+    assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+@EVERY
+def test_the_trace_is_found_again_at_its_own_latents(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    trace = model(x, c, draws=3, noise=Noise(1))
+    z = tuple(level.z for level in trace.levels)
+    calls: list[object] = []
+    watched = [module for module in model.children() if module is getattr(model, "posterior", None)]
+    for posterior in watched:
+        posterior.register_forward_hook(lambda *given: calls.append(given[0]))
+    again = model.at(x, z, c)
+    assert_close(again.log_joint.expand(3, B), trace.log_joint)  # without latents there is one pass for all draws
+    if case.has_density:
+        assert_close(again.log_weight.expand(3, B), trace.log_weight)
+    assert len(calls) == len(watched)
+    blind = model.at(x, z, c, q=False)
+    assert len(calls) == len(watched), "the encoder ran"
+    assert_close(blind.log_joint.expand(3, B), trace.log_joint)
+    for level in blind.levels:
+        with pytest.raises(ValueError, match="no density"):
+            _ = level.log_ratio
+
+
+@EVERY
+def test_z_has_a_gradient_at_given_latents(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    z = tuple(Noise(2).normal((3, B, *shape)).requires_grad_() for shape in model.latent_shapes)
+    model.at(x, z, c, q=False).log_joint.sum().backward()
+    assert all(value.grad is not None and (value.grad != 0).all() for value in z)
+
+
+@EVERY
+def test_picks_choose_every_latent(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    seen: list[tuple[int, tuple[int, ...]]] = []
+
+    def mean(i: int, q: Distribution) -> Tensor:
+        seen.append((i, q.lead_shape))
+        return q.mean[None]
+
+    inferred = model.infer(x, c, mean)
+    levels = len(model.latent_shapes)
+    assert seen == [(0, (B,))] * levels
+    assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
+    assert_close(inferred.p_x.mean[0], model.reconstruct(x, c))
+    fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)
+    made = model.generate(B, c, lambda i, p: fixed[i])
+    assert_close(made.z, fixed) if levels else None
+    assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == DATA
+    assert_close(made.p_x.mean, model.at(x, tuple(z[None] for z in fixed), c, q=False).p_x.mean[0])
+
+
+@EVERY
+def test_draws_are_data(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    for mean in (True, False):
+        made = model.sample(B, c, Noise(4), mean=mean)
+        assert made.shape == x.shape and made.isfinite().all()
+        assert made.equal(model.sample(B, c, Noise(4), mean=mean))
+
+
+@EVERY
+def test_a_datum_does_not_depend_on_its_neighbours(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    source = Recorder(Noise(1))
+    whole = model(x, c, draws=2, noise=source).log_joint
+    part = [tensor.narrow(request.batch, 1, 2) for request, tensor in zip(source.requests, source.tensors, strict=True)]
+    alone = model(x[1:3], None if c is None else c[1:3], draws=2, noise=Replay(part)).log_joint
+    assert_close(alone, whole[:, 1:3], rtol=1e-4, atol=1e-4)
+
+
+@EVERY
+def test_a_mask_leaves_pixels_out(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    mask = torch.zeros(B, *DATA)
+    assert (model(x, c, noise=Noise(1), mask=mask).log_likelihood == 0).all()
+    mask[:, :, 2:4] = 1.0
+    kept = model(x, c, noise=Noise(1), mask=mask).log_likelihood
+    rest = model(x, c, noise=Noise(1), mask=1 - mask).log_likelihood
+    assert_close(kept + rest, model(x, c, noise=Noise(1)).log_likelihood)
+
+
+@EVERY
+def test_missing_and_superfluous_conditions_are_named(case: Case):
+    model = case.make()
+    x, c = case.batch()
+    with pytest.raises(ValueError, match="c was given, but this model" if c is None else "c is missing"):
+        model(x, torch.zeros(B) if c is None else None)
+
+
+def compile_and_compare(name: str) -> None:
+    """Compiles a loss whole, where a graph break is an error; compares value and gradients with the plain ones."""
+    case = next(case for case in CASES if case.name == name)
+    model, objective = case.make(), ELBO()
+    x, c = case.batch()
+
+    def loss(x: Tensor, c: Tensor | None, epsilon: Tensor) -> Tensor:
+        return -objective(model(x, c, draws=2, noise=Replay((epsilon,)))).total.mean()
+
+    torch.compiler.reset()
+    compiled: Any = torch.compile(loss, fullgraph=True, backend="eager")
+    parameters = list(model.parameters())
+    for step in range(2):
+        epsilon = Noise(1, step=step).normal((2, B, L))
+        found, wanted = compiled(x, c, epsilon), loss(x, c, epsilon)
+        assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+        assert_close(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters))
+
+
+@pytest.mark.slow
+def test_the_compiler_captures_the_whole_pass():
+    # in an interpreter of its own: the checks of annotations that tests run under cannot be compiled
+    names = [f"{likelihood}-dense-none" for likelihood in LIKELIHOODS if likelihood != "gaussian_fixed"]
+    names += ["bernoulli-dense-label", "bernoulli-convolutional-image"]
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch, test_laws, torch._dynamo
+torch._dynamo.config.error_on_recompile = True
+torch.manual_seed(0)
+for name in {names!r}:
+    test_laws.compile_and_compare(name)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
