@@ -79,6 +79,7 @@ def resume(
     chosen = Training(**record["training"]).but(**options)
     data = data or _data_of(record, path)
     prepared = prepare(recipe or plan_of(record, trust), data, chosen)
+    _same_data(record, prepared.record, path)
     for key in ("recipe", "spec", "view"):
         if prepared.record[key] != record[key]:
             raise RunError(
@@ -104,6 +105,17 @@ def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | P
             raise RunError(
                 f"resume: {name} cannot change within a run: it was {record['training'].get(name)!r}, got {value!r}. "
                 f"Leave it out, or start a new run with --init-from {path}."
+            )
+
+
+def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
+    """Refuses other rows than the run's; that a file has moved is no matter."""
+    was, got = record["data"]["protocol"], now["data"]["protocol"]
+    for key in was.keys() | got.keys():
+        if key not in ("dataset", "source", "decoded") and was.get(key) != got.get(key):
+            raise RunError(
+                f"resume: {path} was trained on data with {key} {was.get(key)}, got {got.get(key)}. "
+                "Resume with the data of the run, or start a new one."
             )
 
 

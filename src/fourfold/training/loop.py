@@ -127,7 +127,7 @@ class _Loop:
         """Steps at which numbers are read: every ``log_steps``, at the end of each epoch, and at the last step."""
         epoch, every = 1, self.options.log_steps
         step = self.state.step
-        while step < self.steps:
+        while step < self.steps and not self.state.stopped_early:
             while (end := self.order.steps(epoch)) <= step:
                 epoch += 1
             step = min((step // every + 1) * every, end, self.steps)
