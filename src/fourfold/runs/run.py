@@ -181,8 +181,9 @@ class Run:
         """What goes with every number of this run."""
         record = self.folder.record() if self.path is not None else {}
         view = self.view.to_dict()
+        data = record.get("data", {}).get("protocol", {}) if self.data is None else self.data.protocol
         return {
-            **record.get("data", {}).get("protocol", {}),
+            **data,
             "data_part": split,
             "binarize": view["binarize"],
             "dequantize": view["dequantize"],
@@ -226,6 +227,9 @@ class Run:
                 f"data: this model takes data of shape {tuple(mine['shape'])} and levels {mine['levels']}, "
                 f"got shape {data.shape} and levels {data.levels}. Bring them to the form of the training data."
             )
+        if self.view.condition == "label" and (data.classes is None or data.classes > mine["classes"]):
+            got = "no labels" if data.classes is None else f"labels up to {data.classes - 1}"
+            raise ValueError(f"data: this model takes labels from 0 to {mine['classes'] - 1}, got {got}.")
         return data.train
 
     def report(self) -> Path:
@@ -237,4 +241,5 @@ class Run:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     protocol = row["protocol"]
-    return row["metric"], row["estimator"], row["n"], protocol.get("data_part"), protocol.get("seed")
+    said = (protocol.get(key) for key in ("dataset", "data_part", "seed"))
+    return row["metric"], row["estimator"], row["n"], *said
