@@ -1,0 +1,87 @@
+"""``fourfold sample``, ``reconstruct``, ``traverse`` and ``report``: pictures of a run."""
+
+__all__ = ["reconstruct", "report", "sample", "traverse"]
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .flags import Parser
+from .show import target, whole
+from .subject import add_data, add_run, open_run, subject
+
+if TYPE_CHECKING:
+    from ..runs import Run
+
+
+def sample(words: Sequence[str]) -> int:
+    """Draws from the model, as a picture or an array."""
+    parser = Parser("sample", "Draws from the model: a picture in RUN/pictures, or --out FILE.png, or FILE.npz (x).")
+    add_run(parser)
+    parser.add_argument("-n", type=int, default=64, help="how many (default 64)")
+    parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
+    parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x")
+    given = parser.read(words)
+    path = target(given.out, ".png", ".npz") if given.out else None
+    run = open_run(given)
+    if path and path.suffix == ".npz":
+        _write_samples(run, given.n, given.label, given.seed, path)
+    else:
+        from ..runs.gallery import draw_samples
+
+        path = draw_samples(run, given.n, given.label, given.seed, path)
+    print(path)
+    return 0
+
+
+def reconstruct(words: Sequence[str]) -> int:
+    """Draws data beside their reconstructions."""
+    parser = Parser("reconstruct", "Data beside their reconstructions: a picture in RUN/pictures, or --out FILE.png.")
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument("-n", type=int, default=10, help="how many data (default 10)")
+    parser.add_argument("--out", metavar="FILE", help="a .png")
+    given = parser.read(words)
+    path = target(given.out, ".png") if given.out else None
+    from ..runs.gallery import draw_reconstructions
+
+    run, part = subject(open_run(given), given)
+    print(draw_reconstructions(run, given.n, given.seed, path, part))
+    return 0
+
+
+def traverse(words: Sequence[str]) -> int:
+    """Draws one datum with one latent at a time through its range."""
+    parser = Parser("traverse", "One latent at a time through its range, from one datum: a picture in RUN/pictures.")
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument("--index", type=int, default=0, help="the row to start from (default 0)")
+    parser.add_argument("--out", metavar="FILE", help="a .png")
+    given = parser.read(words)
+    path = target(given.out, ".png") if given.out else None
+    from ..runs.gallery import draw_traversal
+
+    run, part = subject(open_run(given), given)
+    print(draw_traversal(run, given.index, given.seed, path, part))
+    return 0
+
+
+def report(words: Sequence[str]) -> int:
+    """Draws all pictures and writes the page."""
+    parser = Parser("report", "All pictures and report.html, into the run folder.")
+    add_run(parser)
+    run = open_run(parser.read(words))
+    page = run.report()
+    for picture in sorted(run.folder.pictures().iterdir()):
+        print(picture)
+    print(page)
+    return 0
+
+
+def _write_samples(run: "Run", n: int, label: int | None, seed: int, path: Path) -> None:
+    import numpy as np
+
+    from ..noise import Noise
+
+    x = run.model.sample(n, run.labels(n, label), Noise(seed, stream="sample", device=run.model.device))
+    whole(path, lambda file: np.savez(file, x=x.cpu().numpy()))

@@ -1,0 +1,125 @@
+"""The entry point: finds the command, and turns every error into one line and an exit status."""
+
+__all__ = ["COMMANDS", "main"]
+
+import errno
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+
+from .._checks import unknown
+from .._version import __version__
+
+#: Command to the module of this package that has it (as a function of that name), and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("train", "train a recipe on data, or go on with a run"),
+    "evaluate": ("use", "measure a run: ELBO, rate, distortion, importance-sampled NLL, active units"),
+    "sample": ("look", "draw from the model, as a picture or an array"),
+    "reconstruct": ("look", "data beside their reconstructions, as a picture"),
+    "traverse": ("look", "one latent at a time through its range, as a picture"),
+    "report": ("look", "all pictures and report.html"),
+    "encode": ("use", "posterior means of data, as an .npz file"),
+    "score": ("use", "the bound on log p(x) of every datum, as a .csv file"),
+    "recipes": ("inspect", "what can be trained; fourfold recipes NAME tells all of one"),
+    "data": ("inspect", "what data are known, where they live, what is missing and how to get it"),
+}
+
+# What the user can put right: wrong names, values, files. Everything else is a failure.
+_USAGE = (
+    ValueError,
+    TypeError,
+    ImportError,
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted.
+
+    Args:
+        arguments: the words after ``fourfold``; ``None`` takes those the program was called with.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        with _warnings_in_one_line():
+            return _dispatch([word for word in words if word != "--debug"])
+    except SystemExit as stop:  # help and --print_config end so
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted.")
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        status, text = _told(error)
+        _say(f"error: {text}" + ("" if status == 2 or debug else " (--debug shows where.)"))
+        return status
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"fourfold {__version__}")
+        return 0
+    command, *rest = words
+    if command not in COMMANDS:
+        raise ValueError(unknown("command", command, COMMANDS))
+    return getattr(import_module(f".{COMMANDS[command][0]}", __package__), command)(rest)
+
+
+def _help() -> str:
+    wide = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{wide}}  {about}" for name, (_, about) in COMMANDS.items())
+    return (
+        "usage: fourfold COMMAND … [--debug]\n\n"
+        "Variational autoencoders as four choices: a posterior, a prior, a likelihood and an objective.\n\n"
+        f"commands:\n{listed}\n\n"
+        "fourfold COMMAND --help tells the flags of a command, fourfold train RECIPE --help those of a recipe.\n"
+        "--version prints the version; --debug shows the traceback of an error.\n"
+        "Exit status: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted.\n\n"
+        "example:\n"
+        "  fourfold train vae --data digits --epochs 20 --out runs/first\n"
+        "  fourfold evaluate runs/first"
+    )
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit status, and what to say."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return 1, f"the disk is full{place}. Make room; a run goes on from its last checkpoint with train --resume."
+        if error.strerror:
+            text = f"{error.strerror}{place}."
+    if isinstance(error, _USAGE):
+        return 2, text or type(error).__name__
+    # Errors of our own say what they are; the others need their name to be understood.
+    ours = type(error).__module__.startswith("fourfold.")
+    return 1, text if ours else f"{type(error).__name__}: {text}"
+
+
+def _say(text: str) -> None:
+    print(f"fourfold: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    def show(message: Warning | str, *rest: object) -> None:
+        _say(f"warning: {' '.join(str(message).split())}")
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

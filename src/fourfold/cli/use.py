@@ -1,0 +1,133 @@
+"""``fourfold evaluate``, ``encode`` and ``score``: numbers of a run, on its own data or on others."""
+
+__all__ = ["encode", "evaluate", "score"]
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .flags import Parser
+from .show import as_json, target, whole
+from .subject import add_data, add_run, open_run, subject
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+    from ..runs import Run
+
+_COLUMNS = ("elbo", "distortion", "rate", "nll_is")
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Measures a run and prints the table of results."""
+    parser = Parser("evaluate", "Measures a run. Results go into its results.json and report too.")
+    add_run(parser)
+    add_data(parser)
+    _add_budget(parser)
+    parser.add_argument("--importance-data", type=int, metavar="N", help="importance-sample the first N data only")
+    parser.add_argument("--no-report", action="store_true", help="leave pictures and report.html as they are")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
+    given = parser.read(words)
+    run = open_run(given)
+    found = _measured(*subject(run, given), given, keep=True)
+    page = None if given.no_report else run.report()
+    if given.json:
+        print(as_json(_document(run, found)))
+        return 0
+    from ..evaluation import table
+
+    protocol = found.rows[0].protocol
+    shown = [protocol["dataset"], protocol["split"], protocol["data_part"], f"binarize {protocol['binarize']}"]
+    print(f"{run.path}, {run.checkpoint} checkpoint: {', '.join(map(str, shown))}, seed {given.seed}")
+    print(table(found.rows))
+    for note in found.notes:
+        print(f"not computed: {note}")
+    if page:
+        print(f"report: {page}")
+    return 0
+
+
+def encode(words: Sequence[str]) -> int:
+    """Writes posterior means: arrays z (or z_1, z_2 … from the top), and labels if there are some."""
+    parser = Parser("encode", "Posterior means, as an .npz file: z (z_1, z_2 … from top to bottom), labels if given.")
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .npz file")
+    given = parser.read(words)
+    path = target(given.out, ".npz")
+    run = open_run(given)
+    run, part = subject(run, given)
+    rows = run.split(part)
+    levels = run.encode(rows, seed=given.seed)
+    if not levels:
+        raise ValueError(f"{run.path}: its model has no latents, so there is nothing to encode.")
+    arrays: dict[str, Any] = {"z": levels[0]} if len(levels) == 1 else {f"z_{i}": z for i, z in enumerate(levels, 1)}
+    if rows.labels is not None:
+        arrays["labels"] = rows.labels
+    import numpy as np
+
+    whole(path, lambda file: np.savez(file, **arrays))
+    print(f"{path}: " + ", ".join(f"{name} {array.shape}" for name, array in arrays.items()))
+    return 0
+
+
+def score(words: Sequence[str]) -> int:
+    """Writes the numbers of every datum."""
+    parser = Parser("score", "The bound on log p(x) of every datum and its parts, in nats, as a .csv file.")
+    add_run(parser)
+    add_data(parser)
+    _add_budget(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .csv file")
+    given = parser.read(words)
+    path = target(given.out, ".csv")
+    run = open_run(given)
+    found = _measured(*subject(run, given), given, keep=False)
+    columns = [name for name in _COLUMNS if name in found.per_datum]
+    lines = [",".join(["row", *(f"{name} [nats]" for name in columns)])]
+    for i, numbers in enumerate(zip(*(found.per_datum[name].tolist() for name in columns), strict=True)):
+        lines.append(",".join([str(i), *(f"{number:.9g}" for number in numbers)]))
+    whole(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+    told = [f"{row.metric}: {row.estimator}, mean {row.value:.2f}" for row in found.rows if row.metric in columns]
+    print(f"{path}: {len(lines) - 1} rows, in nats\n  " + "\n  ".join(told))
+    for bound, of in (("elbo", "a lower bound on log p(x)"), ("nll_is", "an upper bound on -log p(x), on average")):
+        if bound in columns:
+            print(f"{bound} is {of}.")
+    for note in found.notes:
+        print(f"not computed: {note}")
+    return 0
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--draws", type=int, default=1, metavar="L", help="draws of z a datum in the ELBO (default 1)")
+    help_text = "samples of the importance-sampled NLL; 0 leaves it out (default)"
+    parser.add_argument("--importance-samples", type=int, default=0, metavar="K", help=help_text)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def _measured(run: "Run", part: str, given: argparse.Namespace, keep: bool) -> "Evaluation":
+    """The evaluation that the flags ask for, with a bar on standard error while it samples."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" data", disable=True if given.quiet else None, delay=1) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return run.evaluate(
+            part,
+            seed=given.seed,
+            save=keep,
+            progress=show,
+            draws=given.draws,
+            importance_samples=given.importance_samples,
+            importance_data=getattr(given, "importance_data", None),
+        )
+
+
+def _document(run: "Run", found: "Evaluation") -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "rows": [row.to_dict() for row in found.rows],
+        "kl_per_latent": [None if kl is None else kl.ravel().tolist() for kl in found.kl_per_latent],
+        "notes": list(found.notes),
+    }
