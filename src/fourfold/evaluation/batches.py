@@ -1,10 +1,10 @@
 """What evaluation asks of data, and how the draws of z are split so that memory stays flat."""
 
-__all__ = ["BatchLike", "PerDraw", "chunks", "first", "ready"]
+__all__ = ["BatchLike", "ChunkedNoise", "first", "ready"]
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..models import Model
 from ..noise import Noise, NoiseSource, Request
 
 
+@runtime_checkable
 class BatchLike(Protocol):
     """Anything with these three: x of shape ``(B, *data)``, c and the mask of what is modelled, or ``None``."""
 
@@ -39,50 +40,48 @@ class _Part:
     mask: Tensor | None
 
 
-class PerDraw(NoiseSource):
-    """Noise drawn one draw of z at a time, so that S draws are the same S draws however they are chunked.
+class ChunkedNoise(NoiseSource):
+    """Noise for a batch whose draws of z are made in several passes: the same numbers however many passes there are.
 
-    Every request of a pass has its own stream, from which each draw takes its part in turn.
+    Every request of a pass has its own stream, from which the draws take their parts in turn, in grains of a fixed
+    number of draws (one, unless the batch is small).
 
     Args:
         noise: the source; its forks become the streams.
+        size: the number of data in the batch.
 
     Example:
-        >>> from fourfold.noise import Noise
-        >>> whole, parts = PerDraw(Noise(0)), PerDraw(Noise(0))
-        >>> together = whole.pass_of(4).normal((4, 5, 2), batch=1)
-        >>> apart = [parts.pass_of(n).normal((n, 5, 2), batch=1) for n in (3, 1)]
-        >>> torch.cat(apart).equal(together)
+        >>> def drawn(rows):
+        ...     noise = ChunkedNoise(Noise(0), size=100)
+        ...     return torch.cat([noise.normal((n, 100, 2), batch=1) for n in noise.passes(5, rows)])
+        >>> drawn(rows=200).equal(drawn(rows=1000))
         True
     """
 
-    def __init__(self, noise: Noise) -> None:
-        self._noise = noise
+    def __init__(self, noise: Noise, size: int) -> None:
+        self._noise, self._size = noise, size
+        self._grain = max(64 // size, 1)  # fewer numbers than these at once cost more to ask for than to draw
         self._streams: list[Noise] = []
         self._draws, self._next = 1, 0
 
-    def pass_of(self, draws: int) -> "PerDraw":
-        """Itself, ready for one pass through a model with this many draws."""
-        self._draws, self._next = draws, 0
-        return self
+    def passes(self, draws: int, rows: int) -> Iterator[int]:
+        """How many draws each pass makes: whole grains, of at most ``rows`` rows (draws × batch) if one grain fits."""
+        most = max(rows // (self._size * self._grain), 1) * self._grain
+        while draws > 0:
+            self._draws, self._next = min(most, draws), 0
+            yield self._draws
+            draws -= self._draws
 
     def draw(self, request: Request) -> Tensor:
         if self._next == len(self._streams):
             self._streams.append(self._noise.fork(str(self._next)))
         stream = self._streams[self._next]
         self._next += 1
-        if not request.shape or request.shape[0] % self._draws:
+        each, rest = divmod(request.shape[0], self._draws) if request.shape else (0, 1)
+        if rest:
             return stream.draw(request)
-        part = replace(request, shape=(request.shape[0] // self._draws, *request.shape[1:]))
-        return torch.cat([stream.draw(part) for _ in range(self._draws)])
-
-
-def chunks(total: int, most: int) -> Iterator[int]:
-    """Numbers that add up to ``total``, each at most ``most`` (and at least 1)."""
-    most = max(most, 1)
-    while total > 0:
-        yield min(most, total)
-        total -= most
+        grains = [min(self._grain, self._draws - i) for i in range(0, self._draws, self._grain)]
+        return torch.cat([stream.draw(replace(request, shape=(n * each, *request.shape[1:]))) for n in grains])
 
 
 def first(batches: Iterable[BatchLike], n: int | None) -> Iterator[BatchLike]:
@@ -93,8 +92,9 @@ def first(batches: Iterable[BatchLike], n: int | None) -> Iterator[BatchLike]:
             yield batch
         else:
             c, mask = batch.c, batch.mask
-            shared = mask is None or mask.ndim < batch.x.ndim
-            yield _Part(batch.x[:n], None if c is None else c[:n], mask if shared else mask[:n])
+            if mask is not None and mask.ndim == batch.x.ndim:
+                mask = mask[:n]
+            yield _Part(batch.x[:n], None if c is None else c[:n], mask)
         n = None if n is None else n - size
         if n is not None and n <= 0:
             return

@@ -15,7 +15,7 @@ from ..distributions.base import sum_events
 from ..models import Model
 from ..noise import Noise
 from ..trace import Level
-from .batches import BatchLike, PerDraw, chunks, ready
+from .batches import BatchLike, ChunkedNoise, ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class PerDatum:
         """How the bound was estimated, and with what budget."""
         if self.exact:
             return "exact, no latents"
-        closed = {kl is not None for kl in self.kl_per_latent}
-        how = {(True,): "analytic", (False,): "Monte-Carlo"}.get(tuple(closed), "analytic where closed")
-        return f"{self.draws} draw{'s' if self.draws > 1 else ''}, {how} KL"
+        closed = [kl is not None for kl in self.kl_per_latent]
+        how = "analytic KL" if all(closed) else "KL analytic where closed" if any(closed) else "Monte Carlo KL"
+        return f"{self.draws} draw{'s' if self.draws > 1 else ''}, {how}"
 
 
 @torch.inference_mode()
@@ -87,7 +87,7 @@ def elbo(
         batches: the data.
         noise: where z is drawn from; each batch has its own fork.
         draws: draws of z for each datum.
-        rows_per_chunk: how many rows (draws × batch) are decoded at once; a single draw of a batch is never split.
+        rows_per_chunk: how many rows (draws × batch) are decoded at once, if it is at least 64 and one draw.
 
     Raises:
         ValueError: a model in training mode, or no data.
@@ -97,7 +97,7 @@ def elbo(
     parts: list[_Scores] = []
     kl: tuple[Tensor | None, ...] = ()
     for i, batch in enumerate(batches):
-        scores = _score(model, batch, PerDraw(noise.fork(str(i))), draws, rows)
+        scores = _score(model, batch, ChunkedNoise(noise.fork(str(i)), len(batch.x)), draws, rows)
         kl, scores.kl = _added(kl, scores.kl), ()
         parts.append(scores)
     if not parts:
@@ -129,11 +129,11 @@ class _Scores:
     reason: str | None = None
 
 
-def _score(model: Model, batch: BatchLike, source: PerDraw, draws: int, rows: int) -> _Scores:
+def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, rows: int) -> _Scores:
     elements = _elements(batch)
     scores = _Scores(torch.zeros_like(elements[:, 0]), elements.sum(1))
-    for part in chunks(draws, rows // len(batch.x)):
-        trace = model(batch.x, batch.c, part, source.pass_of(part), batch.mask)
+    for part in source.passes(draws, rows):
+        trace = model(batch.x, batch.c, part, source, batch.mask)
         scores.distortion = scores.distortion - trace.log_likelihood.double().sum(0) / draws
         scores.mass = trace.p_x.mass
         points = [type(level.q).__name__ for level in trace.levels if not level.q.has_density]

@@ -49,8 +49,10 @@ class EvaluationOptions:
         for name in ("draws", "importance_data", "latent_data", "rows_per_chunk"):
             if getattr(self, name) is not None:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
-        for name in ("importance_samples", "prior_samples", "active_threshold"):
-            non_negative(getattr(self, name), f"EvaluationOptions: {name}")
+        for name in ("importance_samples", "prior_samples"):
+            if getattr(self, name) != 0:
+                positive_int(getattr(self, name), f"EvaluationOptions: {name}")
+        non_negative(self.active_threshold, "EvaluationOptions: active_threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,8 @@ class _Report:
         for i, level in enumerate(levels, 1):
             metric = "active_units" if len(levels) == 1 else f"active_units_{i}"
             estimator = f"Var_x E_q[z] > {level.threshold:g}, of {level.active.size} latents"
-            self.rows.append(Row(metric, level.count, "units", None, estimator, level.n, self.protocol))
+            broken = int((~np.isfinite(level.variances)).sum())
+            self.rows.append(Row(metric, float(level.count), "units", None, estimator, level.n, self.protocol, broken))
 
     def _row(
         self, metric: str, values: np.ndarray, value: float, spread: np.ndarray, estimator: str, unit: str
@@ -169,9 +172,7 @@ class _Report:
         self.rows.append(Row(metric, value, unit, error, estimator, n, self.protocol, non_finite))
 
 
-def _likelihoods(
-    model: Model, batches: _Batches, noise: Noise, report: _Report, progress: Progress | None
-) -> None:
+def _likelihoods(model: Model, batches: _Batches, noise: Noise, report: _Report, progress: Progress | None) -> None:
     """The estimates of the NLL that the options ask for, and that the model's posterior allows."""
     bound, options = report.bound, report.options
     wanted = {

@@ -3,9 +3,9 @@
 __all__ = ["Progress", "Sampling", "log_weights", "nll_importance"]
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import log
+from math import inf, log
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from .._checks import choice, positive_int
 from ..distributions import Distribution
 from ..models import Model
 from ..noise import Noise
-from .batches import BatchLike, PerDraw, chunks, ready
+from .batches import BatchLike, ChunkedNoise, ready
 
 #: ``progress(done, total)`` in data; the total is ``None`` where it is not known.
 Progress = Callable[[int, int | None], None]
@@ -29,7 +29,7 @@ class Sampling:
     Args:
         samples: K, draws of z for each datum.
         proposal: ``"posterior"``: z ~ q(z | x, c), importance sampling; ``"prior"``: z ~ p(z | c), plain Monte Carlo.
-        rows_per_chunk: how many rows (draws × batch) are decoded at once; a single draw of a batch is never split.
+        rows_per_chunk: how many rows (draws × batch) are decoded at once, if it is at least 64 and one draw.
     """
 
     samples: int = 5000
@@ -49,7 +49,6 @@ class Sampling:
         return f"importance sampling, K = {self.samples}, z ~ q(z|x)"
 
 
-@torch.inference_mode()
 def log_weights(
     model: Model, batch: BatchLike, noise: Noise, sampling: Sampling = Sampling()
 ) -> Iterator[Float[Tensor, "S B"]]:
@@ -58,8 +57,8 @@ def log_weights(
     .. math:: \log w = \log p(x \mid z) + \log p(z) - \log q(z \mid x)
 
     or log p(x | z) for draws from the prior. The encoder runs once where there is one level of latents; in a hierarchy
-    the posteriors of the lower levels depend on the draws of the upper ones, and it runs for each chunk. A model without
-    latents gives one row, its exact log-likelihood.
+    the posteriors of the lower levels depend on the draws of the upper ones, and it runs for each chunk. A model
+    without latents gives one row, its exact log-likelihood.
 
     The draws depend on the noise's key and the batch's size, not on ``rows_per_chunk``.
 
@@ -67,22 +66,25 @@ def log_weights(
         ValueError: a model in training mode; a posterior without density as proposal.
     """
     ready(model, "log_weights")
-    source = PerDraw(noise.fork("z"))
-    trace = model(batch.x, batch.c, 1, noise.fork("first"), batch.mask)
+    source = ChunkedNoise(noise.fork("z"), len(batch.x))
+    # Inference mode must not last while the caller holds a chunk, so it is entered anew for each.
+    with torch.inference_mode():
+        trace = model(batch.x, batch.c, 1, noise.fork("first"), batch.mask)
     if not trace.levels:
         yield trace.log_likelihood
         return
-    if sampling.proposal == "posterior":
-        _ = trace.log_ratio  # A point has no density: its own message says so.
+    prior = sampling.proposal == "prior"
     if len(trace.levels) > 1:
-        score = partial(_from_prior if sampling.proposal == "prior" else _from_posterior, model, batch, source)
+        score = partial(_from_prior if prior else _from_posterior, model, batch, source)
     else:
         level = trace.levels[0]
-        proposal = level.q if sampling.proposal == "posterior" else level.p.expand((len(batch.x),))
-        score = partial(_from_level, model, batch, source, proposal, sampling.proposal)
+        proposal = level.p.expand((len(batch.x),)) if prior else level.q
+        score = partial(_from_level, model, batch, source, proposal, prior)
     del trace
-    for draws in chunks(sampling.samples, sampling.rows_per_chunk // len(batch.x)):
-        yield score(draws)
+    for draws in source.passes(sampling.samples, sampling.rows_per_chunk):
+        with torch.inference_mode():
+            weights = score(draws)
+        yield weights
 
 
 def nll_importance(
@@ -98,8 +100,7 @@ def nll_importance(
 
     A stochastic upper bound on −log p(x): too high on average, less so as K grows. Densities are those of the model, in
     float32 or better; the sum over draws runs in float64, chunk by chunk, so memory does not grow with K. The numbers
-    depend on the noise's key and on how the data are cut into batches, not on ``rows_per_chunk``. Batches of one datum
-    are slow.
+    depend on the noise's key and on how the data are cut into batches, not on ``rows_per_chunk``.
 
     Args:
         model: any model, in eval mode.
@@ -129,35 +130,37 @@ def nll_importance(
     return np.concatenate(values)
 
 
-@torch.inference_mode()
 def _nll(weights: Iterator[Tensor]) -> np.ndarray:
     """log K − logsumexp over all rows, keeping one running value a datum."""
-    total, count = None, 0
+    total, count = torch.tensor(-inf, dtype=torch.float64), 0
     for chunk in weights:
-        part = chunk.double().logsumexp(0)
-        total = part if total is None else torch.logaddexp(total, part)
+        with torch.inference_mode():
+            total = torch.logaddexp(total, chunk.double().logsumexp(0))
         count += len(chunk)
     return (log(count) - total).cpu().numpy()
 
 
 def _from_level(
-    model: Model, batch: BatchLike, source: PerDraw, proposal: Distribution, kind: str, draws: int
+    model: Model, batch: BatchLike, source: ChunkedNoise, proposal: Distribution, prior: bool, draws: int
 ) -> Tensor:
-    z, log_proposal = proposal.sample_with_log_prob(source.pass_of(draws), draws)
+    z, log_q = proposal.sample_with_log_prob(source, draws)
     trace = model.at(batch.x, (z,), batch.c, q=False, mask=batch.mask)
-    return trace.log_likelihood if kind == "prior" else trace.log_joint - log_proposal
+    if prior:
+        return trace.log_likelihood
+    return replace(trace, levels=(replace(trace.levels[0], q=proposal, log_q=log_q),)).log_weight
 
 
-def _from_posterior(model: Model, batch: BatchLike, source: PerDraw, draws: int) -> Tensor:
-    return model(batch.x, batch.c, draws, source.pass_of(draws), batch.mask).log_weight
+def _from_posterior(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int) -> Tensor:
+    return model(batch.x, batch.c, draws, source, batch.mask).log_weight
 
 
-def _from_prior(model: Model, batch: BatchLike, source: PerDraw, draws: int) -> Tensor:
-    size = len(batch.x)
-    folded = [
-        None if part is None else part.expand(draws, size, *part.shape[1:]).flatten(0, 1)
-        for part in (batch.x, batch.c, None if batch.mask is None else batch.mask.expand(batch.x.shape))
-    ]
-    source.pass_of(draws)
-    p_x = model.generate(draws * size, folded[1], lambda i, p: p.sample(source)).p_x
-    return p_x.log_prob(folded[0], folded[2]).unflatten(0, (draws, size))
+def _from_prior(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int) -> Tensor:
+    x, c, mask = batch.x, batch.c, batch.mask
+    c = None if c is None else _tiled(c, draws)
+    p_x = model.generate(draws * len(x), c, lambda i, p: p.sample(source)).p_x
+    mask = None if mask is None else _tiled(mask.expand(x.shape), draws)
+    return p_x.log_prob(_tiled(x, draws), mask).unflatten(0, (draws, len(x)))
+
+
+def _tiled(part: Tensor, draws: int) -> Tensor:
+    return part.expand(draws, *part.shape).flatten(0, 1)

@@ -36,7 +36,7 @@ class Row:
         n: how many data it is of.
         protocol: dataset, split, binarisation, seed, parameters, steps, wall time, device, version, …: anything that
             JSON can hold.
-        non_finite: how many of the n numbers are not finite.
+        non_finite: how many of the n numbers (for active units: of the variances) are not finite.
 
     Raises:
         ValueError: a value that is not finite although no datum is said to be so; a protocol that JSON cannot hold.
@@ -87,7 +87,8 @@ class Row:
 def table(rows: Iterable[Row]) -> str:
     """The rows as aligned text, one a line: what it is, the value ± its standard error, n, and the estimator.
 
-    The ELBO is shown as −ELBO. Values show two digits of their standard error, or four digits without one.
+    The ELBO is shown as −ELBO. Values show two digits of their standard error; without one they show four
+    digits, and whole numbers all.
     """
     cells = [_cells(row) for row in rows]
     wide = [max((len(line[i]) for line in cells), default=0) for i in range(3)]
@@ -102,6 +103,6 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
         digits = max(0, 1 - floor(log10(row.standard_error)))
         shown = f"{value:.{digits}f} ± {row.standard_error:.{digits}f}"
     else:
-        shown = f"{value:.4g}"
+        shown = f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
     broken = f" ({row.non_finite} not finite)" if row.non_finite else ""
     return _LABELS.get(row.metric, row.metric), f"{shown} {row.unit}", f"n = {row.n}{broken}", row.estimator

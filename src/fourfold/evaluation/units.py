@@ -61,7 +61,8 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> ActiveUnits:
     threshold = non_negative(threshold, "active_units: threshold")
     if len(means) < 2:
         raise ValueError(f"active_units: a variance over the data needs at least 2 of them, got {len(means)}.")
-    variances = np.var(means, axis=0, dtype=np.float64, ddof=1)
+    with np.errstate(invalid="ignore"):  # a mean that is not finite leaves a variance that is not, for all to see
+        variances = np.var(means, axis=0, dtype=np.float64, ddof=1)
     return ActiveUnits(variances > threshold, variances, threshold, len(means))
 
 
