@@ -32,8 +32,9 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_streaming_equals_resident(tmp_path, workers, labelled):
+@pytest.mark.parametrize(("labelled", "together"), [(True, 1), (False, 70), (True, 1 << 20)])
+def test_streaming_equals_resident(tmp_path, monkeypatch, workers, labelled, together):
+    monkeypatch.setattr(module, "_HANDOVER", together)
     split = split_of(labelled=labelled)
     one, other = Resident(split), Streaming(on_disk(split, tmp_path), workers=workers)
     order = Order(23, 5, seed=1)
@@ -134,8 +135,9 @@ def test_workers_end_when_the_loop_is_left(tmp_path):
 INTERRUPTED = """
 import sys
 import numpy as np
-from fourfold.data import Order, Rows, Split, Streaming
+from fourfold.data import Order, Rows, Split, Streaming, feeds
 
+feeds._HANDOVER = 64
 if __name__ == "__main__":
     rows = Streaming(Split(Rows(sys.argv[1])), workers=2)
     try:

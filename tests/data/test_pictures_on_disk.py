@@ -68,18 +68,18 @@ def test_a_damaged_cache_is_made_anew(tmp_path, cache):
 
 
 def test_orientation_is_kept(tmp_path):
-    picture = np.zeros((4, 6), np.uint8)
-    picture[0, 5] = 255  # top right
-    for i in range(3):
-        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    picture = np.zeros((16, 24), np.uint8)
+    picture[:8, 16:] = 255  # top right
+    Image.fromarray(picture).save(tmp_path / "0.png")
     assert np.array_equal(np.asarray(load(tmp_path, split="all").train.x)[0, 0], picture)
     turned = Image.fromarray(picture)
     exif = turned.getexif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees, clockwise
     (tmp_path / "turned").mkdir()
-    turned.save(tmp_path / "turned" / "0.png", exif=exif)
+    turned.save(tmp_path / "turned" / "0.jpg", exif=exif)
     shown = np.asarray(load(tmp_path / "turned", split="all").train.x)[0, 0]
-    assert shown.shape == (6, 4) and shown[5, 3] == 255
+    assert shown.shape == (24, 16)
+    assert shown[16:, 8:].min() > 200 and shown[:16].max() < 50 and shown[:, :8].max() < 50  # bottom right
 
 
 def test_colour_makes_all_colour(tmp_path):

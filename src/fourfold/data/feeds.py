@@ -4,12 +4,12 @@ __all__ = ["Feed", "Raw", "RawStream", "Resident", "Streaming", "feed"]
 
 import signal
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,6 +22,8 @@ Raw = tuple[Tensor, Tensor | None]
 """Stored values ``(B, *shape)``, and labels ``(B,)`` or None."""
 
 RawStream = Generator[Raw, None, None]
+
+_HANDOVER = 1 << 20
 
 
 class Feed(ABC):
@@ -108,8 +110,11 @@ class Resident(Feed):
 class Streaming(Feed):
     """Rows read from a memory-mapped file by worker processes, ahead of their use.
 
+    Several small batches are read and handed over together, about a MiB at a time: a hand-over between processes costs
+    more than a small batch does.
+
     Args:
-        split: best with :class:`~fourfold.data.rows.Rows`, which travel to the workers as a path.
+        split: best with :class:`~fourfold.data.Rows`, which travel to the workers as a path.
         device: where the tensors go.
         workers: how many processes read; 0 reads in this one.
     """
@@ -119,45 +124,59 @@ class Streaming(Feed):
         if workers < 0:
             raise ValueError(f"Streaming: workers must be at least 0, got {workers}.")
         self.workers = workers
+        self.labels = None if split.labels is None else _tensor(split.labels).to(self.device)
 
     def _read(self, picks: Iterator[Tensor]) -> RawStream:
-        pin = self.device.type == "cuda"
+        asked: deque[list[Tensor]] = deque()  # what is being read, in order: the loader asks ahead
         loader = iter(
             DataLoader(
-                _Table(self.split.x, self.split.labels),
+                _Table(self.split.x),
                 batch_size=None,
-                sampler=(index.numpy() for index in picks),  # type: ignore[arg-type]
+                sampler=self._requests(picks, asked),  # type: ignore[arg-type]
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=_ignore_interrupt,
-                pin_memory=pin,
                 generator=torch.Generator(),  # without one, every iterator draws from the global generator
             )
         )
         try:
-            for raw, labels in loader:
-                yield (
-                    raw.to(self.device, non_blocking=pin),
-                    None if labels is None else labels.to(self.device, non_blocking=pin),
-                )
+            for block in loader:
+                group = asked.popleft()
+                parts = torch.from_numpy(block).to(self.device).split([len(index) for index in group])
+                for raw, index in zip(parts, group, strict=True):
+                    yield raw, None if self.labels is None else self.labels.index_select(0, index.to(self.device))
         finally:
             del loader  # the last reference: its workers end here, also when the loop above is left by an exception
+
+    def _requests(self, picks: Iterator[Tensor], asked: deque[list[Tensor]]) -> Iterator[np.ndarray]:
+        enough = max(1, _HANDOVER * len(self) // nbytes(self.split.x))
+        group: list[Tensor] = []
+        rows = 0
+        for index in picks:
+            group.append(index)
+            rows += len(index)
+            if rows >= enough:
+                asked.append(group)
+                yield torch.cat(group).numpy()
+                group, rows = [], 0
+        if group:
+            asked.append(group)
+            yield torch.cat(group).numpy()
 
 
 @final
 class _Table(Dataset[Any]):
-    """Rows by arrays of indices, as a worker process sees them."""
+    """Rows by arrays of indices, as a worker process sees them: arrays travel through a pipe, need no shared memory."""
 
-    def __init__(self, x: Array, labels: np.ndarray | None) -> None:
-        self.x, self.labels = x, labels
+    def __init__(self, x: Array) -> None:
+        self.x = x
 
-    def __getitem__(self, index: np.ndarray) -> Raw:
-        raw = torch.from_numpy(np.array(self.x[index], order="C"))
-        return raw, None if self.labels is None else torch.from_numpy(self.labels[index])
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self.x[index])
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(block: Any) -> Any:
+    return block
 
 
 def _ignore_interrupt(worker: int) -> None:
@@ -165,7 +184,7 @@ def _ignore_interrupt(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _tensor(x: Array) -> Int[Tensor, "N ..."] | Tensor:
+def _tensor(x: Array) -> Tensor:
     array = np.ascontiguousarray(x[:])
     # torch warns of arrays it may not write to (memory maps); they are copied.
     return torch.from_numpy(array if array.flags.writeable else array.copy())

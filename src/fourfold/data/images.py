@@ -21,7 +21,7 @@ _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".
 _GREY = {"1", "L", "LA"}
 _DEEP = {"F", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-_VERSION = 1  # of what decoding does: a change makes old caches invisible
+_VERSION = 2  # of what decoding does: a change makes old caches invisible
 
 
 @final
@@ -203,7 +203,8 @@ def _open(source: Source, where: str, full: bool = False) -> Any:
     try:
         with source.open() as stream:
             image = Image.open(stream)
-            ImageOps.exif_transpose(image, in_place=True)
+            if image.format != "PNG":  # which may note it behind the pixels: to look there would decode them twice
+                ImageOps.exif_transpose(image, in_place=True)
             if full:
                 image.load()
             return image
