@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         status, text = _told(error)
-        _say(f"error: {text}" + ("" if status == 2 or debug else " (--debug shows where.)"))
+        _say(f"error: {text}")
         return status
 
 
@@ -104,9 +104,9 @@ def _told(error: Exception) -> tuple[int, str]:
             text = f"{error.strerror}{place}."
     if isinstance(error, _USAGE):
         return 2, text or type(error).__name__
-    # Errors of our own say what they are; the others need their name to be understood.
-    ours = type(error).__module__.startswith("fourfold.")
-    return 1, text if ours else f"{type(error).__name__}: {text}"
+    if type(error).__module__.startswith("fourfold."):
+        return 1, text
+    return 1, f"{type(error).__name__}: {text} (--debug shows where.)"
 
 
 def _say(text: str) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..data.locate import make_folder
-
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """The cells of the rows, aligned."""
@@ -29,6 +27,8 @@ def target(out: str, *suffixes: str) -> Path:
         ValueError: for another suffix.
         OSError: if it cannot be written there.
     """
+    from ..data.locate import make_folder
+
     path = Path(out)
     if path.suffix not in suffixes:
         raise ValueError(f"--out: wanted a name that ends in {' or '.join(suffixes)}, got {out!r}.")
