@@ -69,7 +69,7 @@ def test_every_class_is_abstract_or_final():
 
     ours = classes()
     for cls in ours:
-        heirs = [other for other in ours if other is not cls and issubclass(other, cls)]
+        heirs = [other for other in ours if other is not cls and cls in other.__mro__]
         assert abstract(cls) or issubclass(cls, Exception) or not heirs, f"{cls} is concrete and subclassed by {heirs}"
 
 
@@ -93,6 +93,8 @@ def test_everything_public_is_declared(name: str):
             return [target.id for target in node.targets if isinstance(target, ast.Name)]
         return [node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []
 
+    if name.endswith("__main__.py"):
+        return
     body = TREES[name].body
     declared = [node.value for node in body if isinstance(node, ast.Assign) and names(node) == ["__all__"]]
     assert len(declared) == 1, f"{name} needs one __all__"
