@@ -9,6 +9,7 @@ TIDY := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 demo: .venv/.ready
 	$(BIN)/fourfold train vae --data digits --epochs 30
+	$(BIN)/fourfold evaluate "$$(ls -td runs/vae-digits-*/ | head -n 1)"
 
 test: check
 	$(TIDY) $(BIN)/pytest -n 2 --cov=fourfold --cov-fail-under=90
