@@ -113,10 +113,8 @@ class NetworkConditional(Conditional):
                 "Was the model built for data of another shape?"
             )
         folded = context.reshape(-1, *self.context)
-        if self.condition is None:
-            out = self.network(folded)
-        else:
-            out = self.network(folded, self._folded(c, tuple(lead)))
+        given = () if self.condition is None else (self._folded(c, tuple(lead)),)
+        out = self.network(folded, *given)
         if out[0].numel() != size(self.head.raw_shape):
             raise ValueError(
                 f"NetworkConditional: {type(self.network).__name__} gave {tuple(out.shape[1:])} for one datum, but "

@@ -44,7 +44,7 @@ def next_folder(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of a run: ``run.json``, ``metrics.jsonl``, ``results.json``, ``checkpoints/``, ``pictures/``, ``report.html``."""
+    """Paths of a run: ``run.json``, ``metrics.jsonl``, ``results.json``, checkpoints, pictures, ``report.html``."""
 
     path: Path
 

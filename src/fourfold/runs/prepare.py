@@ -119,4 +119,5 @@ def _look(step: Step, data: DataSet) -> None:
     batch = step.view(raw, labels, Noise(0))
     if step.model.support != "real":
         check_support(batch.x, step.model.support, f"data set {data.name!r}")
-    step(raw[:2], None if labels is None else labels[:2], Noise(0))
+    step.eval()(raw[:2], None if labels is None else labels[:2], Noise(0))
+    step.train()

@@ -128,7 +128,9 @@ class Run:
         if self.data is None:
             origin = self.folder.record()["data"]["origin"]
             if origin is None:
-                raise RunError(f"{self.path}: trained on data from memory; pass them: Run.open(path, data=…), or --data.")
+                raise RunError(
+                    f"{self.path}: trained on data from memory; pass them: Run.open(path, data=…), or --data."
+                )
             self.data = load_data(**origin)
         return self.data
 
@@ -172,7 +174,9 @@ class Run:
         chosen = EvaluationOptions(dequantised=self.view.dequantize, **options)
         protocol = self.protocol(where, seed)
         batches = self.batches(rows, seed)
-        found = evaluate(self.model, batches, Noise(seed, stream="evaluate"), options=chosen, protocol=protocol, progress=progress)
+        found = evaluate(
+            self.model, batches, Noise(seed, stream="evaluate"), options=chosen, protocol=protocol, progress=progress
+        )
         if save and self.path is not None:
             self._keep(found)
         return found

@@ -4,19 +4,17 @@ __all__ = ["launch"]
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import Training
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric  # pragma: no cover
-else:
-    Fabric = object
+    from lightning_fabric import Fabric
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
+_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 
 
-def launch(options: Training, loggers: tuple[object, ...] = ()) -> "Fabric":
+def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
     """A started engine. With several devices the program itself is started once for each of them.
 
     Under ``torchrun`` the processes are there already, and are used.
@@ -29,8 +27,7 @@ def launch(options: Training, loggers: tuple[object, ...] = ()) -> "Fabric":
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     parallel = options.devices > 1 or world > 1
-    # Buffers are the same everywhere already: synchronising them at each step would only cost time.
-    strategy = DDPStrategy(broadcast_buffers=False) if parallel else "auto"
+    strategy = DDPStrategy(**_own_buffers()) if parallel else "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(
@@ -42,3 +39,13 @@ def launch(options: Training, loggers: tuple[object, ...] = ()) -> "Fabric":
         )
         fabric.launch()
     return fabric
+
+
+def _own_buffers() -> dict[str, Any]:
+    """Buffers are the same everywhere already: synchronising them at each step would only cost time."""
+    import inspect
+
+    from torch.nn.parallel import DistributedDataParallel
+
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if renamed else "broadcast_buffers": False}

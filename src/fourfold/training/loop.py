@@ -120,7 +120,8 @@ class _Loop:
                         break
         self.state.interrupted = self.state.step < self.steps and not self.state.stopped_early
         self.state.finished = not self.state.interrupted
-        self._checkpoint()
+        if self.meter.filled().isfinite().all():  # an interrupt may come between a bad loss and its discovery
+            self._checkpoint()
         return self.state
 
     def _intervals(self) -> Iterator[int]:

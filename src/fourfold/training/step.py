@@ -1,6 +1,6 @@
 """The one module that is trained: a batch in, a loss and named numbers out."""
 
-__all__ = ["Step"]
+__all__ = ["Step", "readable"]
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,9 @@ class Step(nn.Module):
         terms: Terms = self.objective(trace)
         values = {name: part.value.mean() for name, part in terms.parts.items()}
         weights = {name: torch.as_tensor(part.weight).to(raw.device) for name, part in terms.parts.items()}
-        total = sum((weights[name] * value for name, value in values.items()), start=raw.new_zeros((), dtype=torch.float32))
+        total = sum(
+            (weights[name] * value for name, value in values.items()), start=raw.new_zeros((), dtype=torch.float32)
+        )
         self.names = ("objective", *values, *(f"weight/{name}" for name in weights))
         numbers = torch.stack([total, *values.values(), *(w.to(total.dtype) for w in weights.values())])
         return -total, numbers.detach()

@@ -1,0 +1,201 @@
+"""The pictures of a run: arrays from the model, drawn and written into the run folder."""
+
+__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "write_gallery"]
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import pictures
+from ..data import Batch, Split
+from ..noise import Noise
+from .report import Picture, Report, ways_back, write_report
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_ROWS, _STEPS, _SCATTER = 16, 9, 2000
+
+
+def draw_samples(
+    run: "Run", n: int = 64, label: int | None = None, seed: int = 0, out: str | Path | None = None
+) -> Path:
+    """A grid of n samples: means of p(x | z) with z from the prior; with a label where the model wants one."""
+    images, title = samples(run, n, label, seed)
+    return _written(run, "samples.png", out, pictures.grid(images, title=title))
+
+
+def samples(run: "Run", n: int, label: int | None = None, seed: int = 0) -> tuple[np.ndarray, str]:
+    """n samples ``(n, *data)`` and what they are."""
+    model = run.model
+    noise = Noise(seed, stream="samples", device=model.device)
+    c, title = None, "Samples: means of p(x|z), z from the prior"
+    if label is not None and (model.condition is None or model.condition.classes is None):
+        raise ValueError("label was given, but this model is not conditioned on a label. Leave it out, or train cvae.")
+    if model.condition is not None and model.condition.classes is not None:
+        classes = model.condition.classes
+        if label is not None and not 0 <= label < classes:
+            raise ValueError(f"label must be from 0 to {classes - 1}, got {label}.")
+        c = torch.arange(n, device=model.device) % classes if label is None else torch.full((n,), label)
+        title += ", labels in turn" if label is None else f", label {label}"
+    elif model.condition is not None:
+        c = _cycled(_first(run, "test", n).c, n)
+        title += ", given the observed part"
+    return _array(model.sample(n, c, noise)), title
+
+
+def draw_reconstructions(
+    run: "Run", n: int = 10, seed: int = 0, out: str | Path | None = None, split: str = "test"
+) -> Path:
+    """The first n rows of a split as the model sees them, above the model's reconstructions."""
+    batch = _first(run, split, n, seed)
+    x_hat = run.model.reconstruct(batch.x, batch.c)
+    if batch.mask is not None:
+        x_hat = batch.mask * x_hat + (1 - batch.mask) * batch.x
+    return _written(run, "reconstructions.png", out, pictures.reconstructions(_array(batch.x), _array(x_hat)))
+
+
+def draw_traversal(
+    run: "Run", index: int = 0, seed: int = 0, out: str | Path | None = None, split: str = "test"
+) -> Path:
+    """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
+    kl = _kl(run)
+    order = np.argsort(-kl, kind="stable")[:_ROWS]
+    rows = run.split(split).x
+    if not 0 <= index < len(rows):
+        raise ValueError(f"index must be from 0 to {len(rows) - 1}, got {index}.")
+    batch = _first(run, split, index + 1, seed)
+    c = None if batch.c is None else batch.c[index : index + 1]
+    base = run.model.encode(batch.x[index : index + 1], c)[0].reshape(-1)
+    values = torch.linspace(-3, 3, _STEPS, dtype=base.dtype)
+    moved = base.repeat(len(order), _STEPS, 1)
+    for row, latent in enumerate(order):
+        moved[row, :, int(latent)] = values
+    images = _decoded(run, moved.reshape(-1, len(base)), c).reshape(len(order), _STEPS, *run.split(split).shape)
+    return _written(run, "traversal.png", out, pictures.traversal(images, order, kl[order], values.numpy()))
+
+
+def write_gallery(run: "Run") -> Path:
+    """Every picture that this model can have, and ``report.html``; returns its path."""
+    record, model = run.folder.record(), run.model
+    part = "test" if "test" in run.dataset().parts else "train"
+    shown: list[Picture] = []
+
+    def add(title: str, caption: str, draw: Callable[[], Path]) -> None:
+        shown.append(Picture(title, draw(), caption))
+
+    if run.metrics:
+        draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics))  # noqa: E731
+        add("Training", "Means over each interval of training; validation with the same objective.", draw)
+    sampled = "Means of p(x|z) for z from the prior: what the model believes the data are."
+    if run.folder.record()["recipe"]["recipe"] == "autoencoder":
+        sampled += " An autoencoder was never taught this prior: expect little of them."
+    add("Samples", sampled, lambda: draw_samples(run))
+    add(
+        "Reconstructions",
+        f"{part.capitalize()} data above, the mean of p(x|z) at the posterior mean below.",
+        lambda: draw_reconstructions(run, split=part),
+    )
+    if len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
+        _latent_pictures(run, part, add)
+    facts = {
+        "recipe": str(record["recipe"]["recipe"] or "built by hand"),
+        "data": str(record["data"]["protocol"]["dataset"]),
+        "parameters": f"{record['parameters']:,}",
+        "trained": f"{run.outcome.step:,} steps, {run.outcome.seconds:,.0f} s",
+    }
+    report = Report(
+        title=f"{facts['recipe']} on {facts['data']}",
+        facts=facts,
+        results=run.folder.results(),
+        pictures=shown,
+        configuration=_configuration(record),
+        commands=ways_back(run.folder.path),
+    )
+    return write_report(run.folder.path, report)
+
+
+def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[], Path]], None]) -> None:
+    size = run.model.latent_shapes[0][0]
+    kl = _kl(run)
+    moved = f"One {part} datum, each latent moved over [−3, 3] in turn; latents with the most information first."
+    add("Traversals", moved, lambda: draw_traversal(run, split=part))
+    if kl.any():
+        drawn = pictures.kl_bars(kl)
+        add(
+            "Information per latent",
+            "Mean KL of each latent, largest first.",
+            lambda: _written(run, "kl.png", None, drawn),
+        )
+    if size >= 2:
+        rows = run.split(part)
+        few = Split(rows.x[:_SCATTER], None if rows.labels is None else rows.labels[:_SCATTER])
+        codes, dims = run.encode(few)[0], tuple(int(i) for i in np.argsort(-kl, kind="stable")[:2])
+        caption = f"Posterior means of {len(few):,} {part} data in the two latents with the most information."
+        drawn = pictures.latent_scatter(codes, few.labels, (dims[0], dims[1]))
+        add("Latent space", caption, lambda: _written(run, "latents.png", None, drawn))
+    if size == 2 and run.model.condition is None:
+        values = pictures.normal_quantiles(15)
+        across = np.stack(np.meshgrid(values, values, indexing="ij"), -1).reshape(-1, 2)
+        images = _decoded(run, torch.from_numpy(across).to(torch.get_default_dtype()), None)
+        drawn = pictures.manifold(images.reshape(15, 15, *images.shape[1:]), values)
+        caption = "Decoded at quantiles of the standard normal in both latents."
+        add("The 2-D manifold", caption, lambda: _written(run, "manifold.png", None, drawn))
+
+
+@torch.no_grad()
+def _kl(run: "Run") -> np.ndarray:
+    """Mean KL of each latent in nats over a thousand rows; zeros where there is no closed form."""
+    part = "test" if "test" in run.dataset().parts else "train"
+    batch = _first(run, part, 1000)
+    trace = run.model(batch.x, batch.c, noise=Noise(0, device=run.model.device), mask=batch.mask)
+    if not trace.levels:
+        raise ValueError("This model has no latents: there is nothing to traverse.")
+    level = trace.levels[0]
+    found = level.q.kl_by_element(level.p) if level.q.has_density else None
+    if found is None:
+        return np.zeros(level.z[0, 0].numel())
+    return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))
+
+
+def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
+    """The first n rows of a split, as the model sees them."""
+    rows = run.split(split)
+    few = Split(rows.x[:n], None if rows.labels is None else rows.labels[:n])
+    return next(run.batches(few, seed, size=n)())
+
+
+def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> np.ndarray:
+    z = z.to(run.model.device)
+    return _array(run.model.decode(z, None if c is None else c.expand(len(z), *c.shape[1:])))
+
+
+def _cycled(c: Tensor | None, n: int) -> Tensor | None:
+    return None if c is None else c[torch.arange(n) % len(c)]
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
+
+
+def _written(run: "Run", name: str, out: str | Path | None, figure: Any) -> Path:
+    return pictures.save(figure, Path(out) if out is not None else run.folder.pictures() / name)
+
+
+def _configuration(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        "Recipe": {"recipe": record["recipe"]["recipe"], **record["recipe"]["arguments"]},
+        "Training": record["training"],
+        "Data": {**record["data"]["protocol"], **record["view"]},
+        "Made with": {
+            "fourfold": record["fourfold"],
+            **record["versions"],
+            **record["machine"],
+            "git revision": record["git"],
+            "created": record["created"],
+        },
+    }

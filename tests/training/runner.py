@@ -1,0 +1,43 @@
+"""A small training run as a program: ``runner.py FOLDER [die-at-step] [options…]``; resumes a folder that is there.
+
+With a step given, the process kills itself with SIGKILL in the middle of it.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+import fourfold as ff
+from fourfold.runs import resume
+from fourfold.training import Step
+
+torch.set_num_threads(1)
+
+
+def main(folder: str, die_at: int, options: dict[str, object]) -> None:
+    """Starts or continues the run."""
+    seen = 0
+    forward = Step.forward
+
+    def counted(self: Step, *args: object) -> object:
+        nonlocal seen
+        if self.training:
+            seen += 1
+            if seen == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return forward(self, *args)  # type: ignore[arg-type]
+
+    Step.forward = counted  # type: ignore[method-assign,assignment]
+    if (Path(folder) / "run.json").exists():
+        resume(folder)
+        return
+    recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:60")
+    ff.fit(recipe, ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})
