@@ -36,12 +36,12 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     .. math:: \mathcal L(x) = \mathbb E_{q(z|x)} \log p(x|z) - \beta\,\mathrm{KL}(q(z|x)\,\|\,\mathcal N(0, I))
 
-    The model is of X in the units it comes in: nothing is standardised for you, and a Gaussian likelihood has one σ for
-    all features, so put a ``StandardScaler`` in front where features differ in unit. The networks only start where
-    the data are: fixed layers at their ends hold the mean of every feature and one scale for all, so that training
-    does not depend on the unit, and does not diverge on data far from 0 or from 1. On standardised data they change
-    nothing. Training is in float32; everything after it in float64, so that no result depends on the order or the
-    number of rows; neither NumPy's nor torch's global random state is read or changed.
+    The model is of X in the units it comes in: X is not standardised, and a Gaussian likelihood has one σ for all
+    features, so put a ``StandardScaler`` in front where features differ in unit. It is the networks that are fitted
+    to the unit: fixed layers at their ends hold the mean of every feature and one scale for all, so that training
+    neither depends on the unit nor diverges on data far from 0 or from 1; on standardised data they do nothing.
+    Training is in float32; everything after it in float64, so that no result depends on the order or the number of
+    rows. NumPy's and torch's global random states are left as they were.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114.
