@@ -70,6 +70,11 @@ def write_recipes(app: Sphinx) -> None:
     write_chapter("recipes", index + "\n", pages)
 
 
+def short_names(annotation: str) -> str:
+    """A type without the modules that its parts come from."""
+    return re.sub(r"(\w+\.)+(?=\w)", "", annotation)
+
+
 def recipe_page(recipe) -> str:
     """A recipe in Markdown: what it is, its four choices, what it maximises, its arguments, its source."""
 
@@ -78,7 +83,7 @@ def recipe_page(recipe) -> str:
 
     choices = "".join(row(room, choice) for room, choice in recipe.choices.items())
     arguments = "".join(
-        row(f"`{found['name']}`", f"`{found['type']}`", f"`{found['default']}`", found["help"])
+        row(f"`{found['name']}`", f"`{short_names(found['type'])}`", f"`{found['default']}`", found["help"])
         for found in recipe.parameters
     )
     return (
