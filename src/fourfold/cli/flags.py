@@ -1,15 +1,15 @@
 """What all commands share: their flags, and what is said of a wrong one."""
 
-__all__ = ["Parser", "brief", "check_known", "dashed", "importable", "trusted", "value_of"]
+__all__ = ["Parser", "check_known", "dashed", "importable", "trusted", "unknown_name", "value_of"]
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from .._checks import unknown
+from .._checks import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,14 +44,18 @@ def check_known(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     known = {name for action in parser._actions for name in action.option_strings}
     for word in words:
         name = word.partition("=")[0]
-        if re.match(r"--?[a-zA-Z]", name) and name not in known and name[:2] not in known:
-            long = [one for one in known if one.startswith("--")]
-            raise ValueError(f"{parser.prog}: {brief(unknown('flag', name, long))} See {parser.prog} --help.")
+        if re.match(r"--?[a-zA-Z]", name) and name not in known and name[:2] not in known - {"--"}:
+            raise ValueError(f"{parser.prog}: {unknown_name('flag', name, known)} See {parser.prog} --help.")
 
 
-def brief(message: str) -> str:
-    """The message without the list of all that is known: of flags there are too many."""
-    return message.partition(" Known:")[0]
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a flag that is not there: the ones it begins, then the nearest; all would be too many."""
+    bare = name.lstrip("-")
+    names = {one.lstrip("-"): one for one in known if one not in ("-h", "-q", "-n")}
+    close = [one for one in sorted(names) if len(bare) > 2 and one.startswith(bare)]
+    close += [one for one in nearest(bare, names) if one not in close]
+    hint = f" Did you mean {' or '.join(names[one] for one in close[:3])}?" if close else ""
+    return f"unknown {kind} {name}.{hint}"
 
 
 def value_of(words: Sequence[str], flag: str) -> str | None:
@@ -59,7 +63,10 @@ def value_of(words: Sequence[str], flag: str) -> str | None:
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == flag:
-            return value if equals else next(iter(words[i + 1 :]), None)
+            value = value if equals else next(iter(words[i + 1 :]), "")
+            if not value or value.startswith("-"):
+                raise ValueError(f"{flag}: wanted a value after it, got {value or 'nothing'}.")
+            return value
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._checks import positive_int
 from .flags import Parser
 from .show import target, whole
 from .subject import add_data, add_run, open_run, subject
@@ -22,6 +23,7 @@ def sample(words: Sequence[str]) -> int:
     parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
     parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x")
     given = parser.read(words)
+    positive_int(given.n, "sample: n")
     path = target(given.out, ".png", ".npz") if given.out else None
     run = open_run(given)
     if path and path.suffix == ".npz":
@@ -42,6 +44,7 @@ def reconstruct(words: Sequence[str]) -> int:
     parser.add_argument("-n", type=int, default=10, help="how many data (default 10)")
     parser.add_argument("--out", metavar="FILE", help="a .png")
     given = parser.read(words)
+    positive_int(given.n, "reconstruct: n")
     path = target(given.out, ".png") if given.out else None
     from ..runs.gallery import draw_reconstructions
 
@@ -81,7 +84,7 @@ def report(words: Sequence[str]) -> int:
 def _write_samples(run: "Run", n: int, label: int | None, seed: int, path: Path) -> None:
     import numpy as np
 
-    from ..noise import Noise
+    from ..runs.gallery import samples
 
-    x = run.model.sample(n, run.labels(n, label), Noise(seed, stream="sample", device=run.model.device))
-    whole(path, lambda file: np.savez(file, x=x.cpu().numpy()))
+    x, _ = samples(run, n, label, seed)
+    whole(path, lambda file: np.savez(file, x=x))

@@ -3,6 +3,7 @@
 __all__ = ["COMMANDS", "main"]
 
 import errno
+import os
 import sys
 import traceback
 import warnings
@@ -50,12 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         with _warnings_in_one_line():
-            return _dispatch([word for word in words if word != "--debug"])
+            status = _dispatch([word for word in words if word != "--debug"])
+            sys.stdout.flush()
+            return status
     except SystemExit as stop:  # help and --print_config end so
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt as stop:
         _say(str(stop) or "interrupted.")
         return 130
+    except BrokenPipeError:  # the reader, such as head, has had enough; what is left has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if debug:
             traceback.print_exc()

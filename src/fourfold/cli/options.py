@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from torch import nn
 
-from .._checks import unknown
 from ..plan import RecipeFunction, argument_helps
 from ..recipes import TABLE
 from ..recipes.choose import NetworkChoice
 from ..training import Training
-from .flags import brief, check_known
+from .flags import check_known, unknown_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -157,5 +156,5 @@ def _plain(message: str, parser: "ArgumentParser") -> str:
         return f"--{name.replace('_', '-')}: {rest}."
     if found := re.search(r"Option '(\S+)' is not accepted", text):
         known = {action.dest for action in parser._actions}
-        return f"--config: {brief(unknown('key', found[1], known))}"
+        return f"--config: {unknown_name('key', found[1], known)}"
     return text.rstrip(".") + "."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data import Order
 from ..plan import Plan
 from ..recipes import TABLE, find
 from ..training import Training, load_tensors
@@ -86,7 +87,7 @@ def _resume(path: str, name: str | None, words: Sequence[str]) -> int:
     options = only(given, OPTIONS)
     check_changes(record, options, path)
     if _finished(folder, record, options):
-        print(f"{path} is finished already ({record['training']['epochs']:g} epochs). To go on, give it more --epochs.")
+        print(f"{path} is finished already. To go on for longer, give it more --epochs.")
         return 0
     run = resume(path, _moved(given, record), trust=trust, **options)
     _finish(run, given.get("report", True), options.get("quiet", False))
@@ -101,10 +102,12 @@ def _differs(path: str, key: str, was: object, now: object) -> ValueError:
 
 
 def _finished(folder: "RunFolder", record: dict[str, Any], options: dict[str, Any]) -> bool:
-    path = folder.checkpoint("last")
-    if options.get("epochs", 0) > record["training"]["epochs"] or not path.exists():
+    path, training = folder.checkpoint("last"), record["training"]
+    if not path.exists():
         return False
-    return bool(load_tensors(path)[1].get("finished"))
+    order = Order(record["data"]["protocol"]["n_train"], training["batch_size"], training["seed"])
+    state = load_tensors(path)[1]
+    return state["stopped_early"] or state["step"] >= order.steps(options.get("epochs", training["epochs"]))
 
 
 def _moved(given: dict[str, Any], record: dict[str, Any]) -> "DataSet | None":
