@@ -5,7 +5,8 @@ __all__ = ["check_changes", "fit", "resume"]
 from pathlib import Path
 from typing import Any
 
-from ..data import DataSet, load as load_data
+from ..data import DataSet
+from ..data import load as load_data
 from ..plan import Plan, Recipe
 from ..training import Job, Outcome, Training, launch, load_tensors, restore_module, train
 from .folder import RunError, RunFolder, write_json
@@ -86,6 +87,9 @@ def resume(
                 f"resume: {path} was trained with {key} {record[key]}, now it is {prepared.record[key]}. "
                 "Resume with the recipe, arguments and data of the run, or start a new one."
             )
+    last = folder.checkpoint("last")
+    if last.exists():
+        load_tensors(last)  # a torn one is refused before anything is written
     fabric = launch(chosen)
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
