@@ -368,8 +368,12 @@ RUNS_AND_FILES = [
     ),
     Bad("a newer run", ["evaluate", "run"], 2, ("newer", "format 99", "Upgrade"), record(format=99)),
     Bad("a torn record", ["evaluate", "run"], 2, ("run.json", "JSON"), write("run/run.json", '{"format": 1, "re')),
+    Bad(
+        "torn results", ["evaluate", "run", "--no-report"], 2, ("results.json", "torn"), write("run/results.json", "[{")
+    ),
     Bad("another record", ["evaluate", "run"], 2, ("run.json", "record"), write("run/run.json", "[1]")),
     Bad("a record with a hole", ["evaluate", "run"], 2, ("lacks 'view'",), record(view=None)),
+    Bad("torn metrics", ["report", "run"], 2, ("metrics.jsonl", "torn"), write("run/metrics.jsonl", '{"ste\n{}\n')),
     Bad(
         "code of one's own",
         ["evaluate", "run"],
@@ -481,6 +485,19 @@ def test_a_bad_input(bad: Bad, folder: Path, capsys: pytest.CaptureFixture):
 
 def test_the_table_is_long_and_its_names_are_unique():
     assert len({bad.name for bad in TABLE}) == len(TABLE) >= 45
+
+
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_no_flipped_bit_of_a_checkpoint_goes_unseen(bit: int, folder: Path):
+    whole = (folder / LAST).read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = {*range(0, header, 11), *np.linspace(header, len(whole) - 1, 20).astype(int).tolist()}
+    for place in sorted(places):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << bit
+        (folder / LAST).write_bytes(broken)
+        with pytest.raises(CheckpointError, match=r"last\.safetensors"):
+            load_tensors(folder / LAST)
 
 
 # Full disks -----------------------------------------------------------------------------------------------------------

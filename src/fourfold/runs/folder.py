@@ -77,10 +77,7 @@ class RunFolder:
         file = self.path / "run.json"
         if not file.is_file():
             raise RunError(f"{self.path}: not a run folder (no run.json). Give the folder that train printed.")
-        try:
-            record = json.loads(file.read_text())
-        except ValueError:
-            raise RunError(f"{file}: not valid JSON. The file was altered or torn.") from None
+        record = _parsed(file.read_text(errors="replace"), file)
         if not isinstance(record, dict) or not isinstance(record.get("format"), int):
             raise RunError(f"{file}: not the record of a run.")
         if record["format"] > FORMAT:
@@ -94,14 +91,15 @@ class RunFolder:
         return record
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``."""
+        """The rows of ``metrics.jsonl``; a last line that a killed run left torn is not one."""
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [_parsed(line, file) for line in lines if line.endswith("\n")]
 
     def results(self) -> list[dict[str, Any]]:
         """The rows of ``results.json``: what evaluations found so far."""
         file = self.path / "results.json"
-        return json.loads(file.read_text()) if file.exists() else []
+        return _parsed(file.read_text(), file) if file.exists() else []
 
     def checkpoint(self, which: str) -> Path:
         """Path of the ``last`` or the ``best`` checkpoint."""
@@ -112,6 +110,13 @@ class RunFolder:
         folder = self.path / "pictures"
         folder.mkdir(exist_ok=True)
         return folder
+
+
+def _parsed(text: str, file: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise RunError(f"{file}: not valid JSON. The file was altered or torn.") from None
 
 
 def _circumstances() -> dict[str, Any]:

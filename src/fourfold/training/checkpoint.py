@@ -77,12 +77,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         record = json.loads(header["fourfold"])
-        wanted, state = record["digest"], record["state"]
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        wanted, state, version = record["digest"], record["state"], int(record["format"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{path}: not a whole checkpoint of fourfold ({error}). Use another one.") from None
-    if record["format"] > FORMAT:
-        raise CheckpointError(f"{path}: written by a newer fourfold (format {record['format']}). Upgrade fourfold.")
-    if _digest(tensors, state) != wanted:
+    if version > FORMAT:
+        raise CheckpointError(f"{path}: written by a newer fourfold (format {version}). Upgrade fourfold.")
+    if version != FORMAT or _digest(tensors, state) != wanted:
         raise CheckpointError(f"{path}: altered since it was written (digest differs). Use another checkpoint.")
     return tensors, state
 
