@@ -167,7 +167,9 @@ DRAWS_IN_PLACE = {"bernoulli_", "exponential_", "normal_", "random_", "uniform_"
 def in_a_fork(tree: ast.Module) -> set[ast.AST]:
     """What happens where torch's global generator is put back afterwards: there, networks draw their weights."""
     forks = [
-        node for node in ast.walk(tree) if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any("fork_rng(" in ast.unparse(i) for i in node.items)
     ]
     return {node for fork in forks for node in ast.walk(fork)}
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     )
     from .data import DataSet
     from .noise import Noise
-    from .runs import Run, VariationalAutoencoder, fit, load
     from .plan import Recipe, own, recipe
+    from .runs import Run, VariationalAutoencoder, fit, load
     from .training import Training
 
 # Names are fetched when first used: importing fourfold imports neither torch nor anything else that is heavy.

@@ -6,12 +6,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import nn
 
 from ._checks import unknown
+
+# First weights come from torch's global generator, borrowed: one thread at a time.
+_BUILDING = Lock()
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Plan:
 
     def build(self, data: Any, seed: int = 0) -> Recipe:
         """The recipe for this data: weights are drawn from ``seed``; torch's global generator is left as it was."""
-        with torch.random.fork_rng():
+        with _BUILDING, torch.random.fork_rng():
             torch.manual_seed(seed)
             return self.recipe.function(data, **self.arguments)
 

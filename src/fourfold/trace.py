@@ -17,24 +17,32 @@ from .distributions import Distribution
 class Level:
     """One group of latents: its draw, the posterior it came from, and the prior at that draw.
 
-    ``log_q`` is recorded when z is drawn (for a flow, recomputing it is many times dearer). It is ``None`` for a
-    point posterior, which has no density.
+    Attributes:
+        z: the draw.
+        q: the posterior it came from.
+        p: the prior at that draw.
+        recorded: log q(z) as it was found when z was drawn, for a posterior that cannot cheaply tell it again (a
+            flow); ``None`` where q tells it when asked.
     """
 
     z: Float[Tensor, "S B *latent"]
     q: Distribution
     p: Distribution
-    log_q: Float[Tensor, "S B"] | None
-    log_p: Float[Tensor, "S B"]
+    recorded: Float[Tensor, "S B"] | None = None
+
+    @property
+    def log_q(self) -> Float[Tensor, "S B"]:
+        """log q(z) in nats. A point posterior has none, and says so."""
+        return self.q.log_prob(self.z) if self.recorded is None else self.recorded
+
+    @property
+    def log_p(self) -> Float[Tensor, "S B"]:
+        """log p(z) in nats."""
+        return self.p.log_prob(self.z)
 
     @property
     def log_ratio(self) -> Float[Tensor, "S B"]:
         """log q(z) − log p(z) in nats: the one-draw rate."""
-        if self.log_q is None:
-            raise ValueError(
-                f"{type(self.q).__name__} has no density, so there is no rate and no bound on log p(x): "
-                "use the objective Reconstruction, or a posterior with a density."
-            )
         return self.log_q - self.log_p
 
 
@@ -89,6 +97,12 @@ class Term:
     value: Float[Tensor, " B"]
     weight: Float[Tensor, ""] | float
 
+    @property
+    def weighted(self) -> Float[Tensor, " B"]:
+        """weight · value."""
+        plain = not isinstance(self.weight, Tensor) and self.weight == 1
+        return self.value if plain else self.weight * self.value
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -99,4 +113,7 @@ class Terms:
     @property
     def total(self) -> Float[Tensor, " B"]:
         """Σ weight · value, nats per datum, to be maximised."""
-        return sum((part.weight * part.value for part in self.parts.values()), start=0.0)  # pyright: ignore
+        first, *others = (part.weighted for part in self.parts.values())
+        for value in others:
+            first = first + value
+        return first

@@ -144,7 +144,7 @@ class Chain(Model):
         z2, log_q2 = q2.sample_with_log_prob(source)
         p1, p2 = self._unit(torch.zeros(1)), self._unit(z1)
         p_x = self._unit(z2 if shift is None else z2 + shift)
-        levels = (Level(z1, q1, p1, log_q1, p1.log_prob(z1)), Level(z2, q2, p2, log_q2, p2.log_prob(z2)))
+        levels = (Level(z1, q1, p1, log_q1), Level(z2, q2, p2, log_q2))
         return Trace(x, p_x, p_x.log_prob(x, mask), levels, shift, mask)
 
     def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:

@@ -33,6 +33,8 @@ class Distribution(ABC):
     mass: ClassVar[bool] = False
     #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
     has_density: ClassVar[bool] = True
+    #: ``True`` for a flow: log q of its own draw comes with the draw, and is many times dearer afterwards.
+    log_prob_with_draw: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -45,9 +45,17 @@ class Bernoulli(Factorised):
         return torch.sigmoid(self.logits)
 
     def log_prob_by_element(self, x: Tensor) -> Tensor:
-        # The cross-entropy is xℓ − softplus(ℓ) with one backward of its own: the fastest of ten forms measured.
+        return -self._cross_entropy(x)
+
+    def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None:
+            return super().log_prob(x, mask)
+        return -sum_events(self._cross_entropy(x), self.event_ndim)  # a sign for each event, not for each element
+
+    def _cross_entropy(self, x: Tensor) -> Tensor:
+        # softplus(ℓ) − xℓ with one backward of its own: the fastest of ten forms measured.
         logits, x = torch.broadcast_tensors(self.logits, x)
-        return -binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
+        return binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)

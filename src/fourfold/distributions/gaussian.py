@@ -24,6 +24,7 @@ class DiagonalGaussian(Factorised):
         loc: means μ, of shape ``(*lead, *event)``.
         log_scale: log standard deviations log σ (not log-variances), broadcastable to ``loc``.
         event_ndim: how many trailing dimensions are one event.
+        standard: both are zero, so that formulas may leave them out.
 
     Example:
         >>> import torch
@@ -34,10 +35,10 @@ class DiagonalGaussian(Factorised):
         tensor([4.2568, 4.2568])
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, event_ndim: int = 1) -> None:
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_ndim: int = 1, standard: bool = False) -> None:
         self.loc = at_least_float32(loc)
         self.log_scale = at_least_float32(log_scale)
-        self.event_ndim = event_ndim
+        self.event_ndim, self.standard = event_ndim, standard
 
     @property
     def shape(self) -> Shape:
@@ -73,7 +74,7 @@ class DiagonalGaussian(Factorised):
     def expand(self, lead: Shape) -> Self:
         shape = (*lead, *self.event_shape)
         log_scale = self.log_scale.expand_as(self.loc).expand(shape)
-        return type(self)(self.loc.expand(shape), log_scale, self.event_ndim)
+        return type(self)(self.loc.expand(shape), log_scale, self.event_ndim, self.standard)
 
     def entropy(self) -> Tensor:
         terms = self.log_scale.expand_as(self.loc) + (_HALF_LOG_TWO_PI + 0.5)
@@ -86,6 +87,8 @@ class DiagonalGaussian(Factorised):
         """
         if not isinstance(other, DiagonalGaussian):
             return None
+        if other.standard:
+            return 0.5 * ((2 * self.log_scale).exp() + self.loc.square() - 1) - self.log_scale
         log_ratio = self.log_scale - other.log_scale
         shift = (self.loc - other.loc) * (-other.log_scale).exp()
         return 0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio

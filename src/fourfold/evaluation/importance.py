@@ -147,7 +147,7 @@ def _from_level(
     trace = model.at(batch.x, (z,), batch.c, q=False, mask=batch.mask)
     if prior:
         return trace.log_likelihood
-    return replace(trace, levels=(replace(trace.levels[0], q=proposal, log_q=log_q),)).log_weight
+    return replace(trace, levels=(replace(trace.levels[0], q=proposal, recorded=log_q),)).log_weight
 
 
 def _from_posterior(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int) -> Tensor:

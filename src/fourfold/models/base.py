@@ -111,10 +111,15 @@ class Model(nn.Module, ABC):
         """Where the parameters are."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
     def encoded(self, c: Tensor | None) -> Tensor | None:
         """c as the rooms take it; an unconditional model refuses one."""
         if self.condition is not None:
-            return self.condition.encode(c)
+            return self.condition.encode(c).to(self.dtype)
         if c is not None:
             raise ValueError("c was given, but this model is not conditioned on anything. Use a conditional recipe.")
         return None

@@ -63,10 +63,10 @@ class VAE(Model):
         mask: Tensor | None = None,
     ) -> Trace:
         source = noise or Noise(device=x.device)
-        return self._pass(x, c, mask, lambda q: q.sample_with_log_prob(source, draws))
+        return self._pass(x, c, mask, lambda q: _drawn(q, source, draws))
 
     def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
-        return self._pass(x, c, mask, lambda q: _scored(q, pick(0, q)))
+        return self._pass(x, c, mask, lambda q: (pick(0, q), None))
 
     def at(
         self,
@@ -77,10 +77,10 @@ class VAE(Model):
         mask: Tensor | None = None,
     ) -> Trace:
         if q:
-            return self._pass(x, c, mask, lambda posterior: _scored(posterior, z[0]))
+            return self._pass(x, c, mask, lambda posterior: (z[0], None))
         c = self.encoded(c)
         prior = self.prior(c)
-        return self._trace(x, c, mask, Level(z[0], prior, prior, None, prior.log_prob(z[0])))
+        return self._trace(x, c, mask, Level(z[0], prior, prior))
 
     def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
         c = self.encoded(c)
@@ -90,13 +90,14 @@ class VAE(Model):
     def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: _Draw) -> Trace:
         c = self.encoded(c)
         q, p = self.posterior(x, c), self.prior(c)
-        z, log_q = draw(q)
-        return self._trace(x, c, mask, Level(z, q, p, log_q, p.log_prob(z)))
+        z, recorded = draw(q)
+        return self._trace(x, c, mask, Level(z, q, p, recorded))
 
     def _trace(self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level) -> Trace:
         p_x = self.likelihood(level.z, c)
         return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
 
 
-def _scored(q: Distribution, z: Tensor) -> tuple[Tensor, Tensor | None]:
-    return z, q.log_prob(z) if q.has_density else None
+def _drawn(q: Distribution, noise: NoiseSource, draws: int) -> tuple[Tensor, Tensor | None]:
+    """A draw, and its log q if that must be had now or never."""
+    return q.sample_with_log_prob(noise, draws) if q.log_prob_with_draw else (q.sample(noise, draws), None)

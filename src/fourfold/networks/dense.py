@@ -60,7 +60,7 @@ class Dense(nn.Module):
         flat = context.flatten(1)
         if c is not None:
             flat = torch.cat((flat, c.flatten(1)), 1)
-        return self.layers(flat).unflatten(1, self.outputs)
+        return self.layers(flat).reshape(-1, *self.outputs)
 
     @torch.no_grad()
     def start_at(self, outputs: Tensor) -> None:

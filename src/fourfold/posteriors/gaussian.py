@@ -26,9 +26,7 @@ def gaussian(
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
 
 
-def point(
-    network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None
-) -> NetworkConditional:
+def point(network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None) -> NetworkConditional:
     """z = f(x, c) without noise: the encoder of an autoencoder. Arguments as in ``gaussian``."""
     head = PointHead(as_shape(latent, "latent"))
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)

@@ -29,4 +29,4 @@ class StandardNormal(Prior):
         self.register_buffer("zero", torch.zeros(self.event), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> DiagonalGaussian:
-        return DiagonalGaussian(self.zero, self.zero, len(self.event))
+        return DiagonalGaussian(self.zero, self.zero, len(self.event), standard=True)

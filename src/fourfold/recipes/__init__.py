@@ -2,8 +2,11 @@
 
 __all__ = ["TABLE", "autoencoder", "beta_vae", "conv_vae", "cvae", "find", "structured_cvae", "vae"]
 
+from collections.abc import Callable
+from typing import cast
+
 from .._checks import unknown
-from ..plan import RecipeFunction, imported
+from ..plan import Recipe, RecipeFunction, imported
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .structured import structured_cvae
 
@@ -20,7 +23,7 @@ def find(name: str) -> RecipeFunction:
         if isinstance(found, RecipeFunction):
             return found
         if callable(found):
-            return RecipeFunction(found)
+            return RecipeFunction(cast("Callable[..., Recipe]", found))
         raise ValueError(f"recipe {name!r}: wanted a function (data, …) → fourfold.Recipe, got {type(found).__name__}.")
     if name not in TABLE:
         raise ValueError(unknown("recipe", name, TABLE) + " A recipe of your own is written package.module:function.")

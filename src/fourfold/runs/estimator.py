@@ -3,7 +3,6 @@
 __all__ = ["VariationalAutoencoder"]
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +26,6 @@ from .prepare import prepare
 
 _DTYPES: Any = (np.float64, np.float32)
 _CLIP = 100.0  # far above an ordinary gradient on standardised data: only a rare outlier is cut
-_BUILDING = Lock()  # first weights come from torch's global generator, borrowed: one thread of a search at a time
 _NUMBERS = 4_000_000  # in one layer's output at once, roughly: what bounds the memory
 
 
@@ -134,8 +132,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             likelihood=self.likelihood,
             beta_schedule=f"constant:{non_negative(self.beta, 'VariationalAutoencoder: beta')}",
         )
-        with _BUILDING:
-            made = plan.build(data.spec, options.seed)
+        made = plan.build(data.spec, options.seed)
         _place(made.model, X)
         step = prepare(made, data, options).step
         outcome = train(Job(step, data.train, None, options, quiet=options.quiet), launch(options))

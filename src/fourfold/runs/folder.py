@@ -15,7 +15,7 @@ from typing import Any
 from .._version import __version__
 from ..data.locate import make_folder
 
-FORMAT = 1
+_FORMAT = 1
 _NEEDED = ("recipe", "training", "data", "view", "spec")
 
 
@@ -61,7 +61,7 @@ class RunFolder:
             raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
         make_folder(path, "Choose another with --out.")
         try:
-            write_json(path / "run.json", {"format": FORMAT, **record, **_circumstances()})
+            write_json(path / "run.json", {"format": _FORMAT, **record, **_circumstances()})
         except OSError:
             if not there:
                 path.rmdir()
@@ -80,10 +80,10 @@ class RunFolder:
         record = _parsed(file.read_text(errors="replace"), file)
         if not isinstance(record, dict) or not isinstance(record.get("format"), int):
             raise RunError(f"{file}: not the record of a run.")
-        if record["format"] > FORMAT:
+        if record["format"] > _FORMAT:
             raise RunError(
                 f"{file}: written by fourfold {record.get('fourfold', '?')}, newer than this {__version__} "
-                f"(format {record['format']}, known {FORMAT}). Upgrade fourfold."
+                f"(format {record['format']}, known {_FORMAT}). Upgrade fourfold."
             )
         lacking = [key for key in _NEEDED if not isinstance(record.get(key), dict)]
         if lacking:

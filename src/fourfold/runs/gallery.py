@@ -1,6 +1,6 @@
 """The pictures of a run: arrays from the model, drawn and written into the run folder."""
 
-__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "write_gallery"]
+__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "samples", "write_gallery"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +141,7 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
     if size == 2 and run.model.condition is None:
         values = pictures.normal_quantiles(15)
         across = np.stack(np.meshgrid(values, values, indexing="ij"), -1).reshape(-1, 2)
-        images = _decoded(run, torch.from_numpy(across).to(torch.get_default_dtype()), None)
+        images = _decoded(run, torch.from_numpy(across), None)
         drawn = pictures.manifold(images.reshape(15, 15, *images.shape[1:]), values)
         caption = "Decoded at quantiles of the standard normal in both latents."
         add("The 2-D manifold", caption, lambda: _written(run, "manifold.png", None, drawn))
@@ -170,7 +170,7 @@ def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
 
 
 def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> np.ndarray:
-    z = z.to(run.model.device)
+    z = z.to(run.model.device, run.model.dtype)
     return _array(run.model.decode(z, None if c is None else c.expand(len(z), *c.shape[1:])))
 
 

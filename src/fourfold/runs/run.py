@@ -4,6 +4,7 @@ __all__ = ["Run", "load", "weights"]
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ class Run:
             if not isinstance(built, Model):
                 raise RunError(f"{path}: its recipe gave {type(built).__name__}, not a fourfold.models.Model.")
             model = built
+            if record["training"].get("precision") == "64":
+                model = model.double()
         run = cls.__new__(cls)
         run.path, run.data, run.model = folder.path, data, model
         run.view = View.from_dict(record["view"])
@@ -147,7 +150,8 @@ class Run:
 
         def made() -> Iterator[Batch]:
             for start, raw, labels in rows.chunks(size):
-                yield self.view(raw, labels, Noise(seed, stream="view", step=start, device=self.model.device))
+                batch = self.view(raw, labels, Noise(seed, stream="view", step=start, device=self.model.device))
+                yield replace(batch, x=batch.x.to(self.model.dtype))  # a run in float64 has a model in float64
 
         return made
 
@@ -186,8 +190,10 @@ class Run:
         record = self.folder.record() if self.path is not None else {}
         view = self.view.to_dict()
         data = record.get("data", {}).get("protocol", {}) if self.data is None else self.data.protocol
+        split_seed = {"split_seed": data["seed"]} if "seed" in data else {}
         return {
             **data,
+            **split_seed,
             "data_part": split,
             "binarize": view["binarize"],
             "dequantize": view["dequantize"],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FORMAT = 1
+_FORMAT = 1
 
 
 class CheckpointError(ValueError):
@@ -49,7 +49,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
     from safetensors.torch import save
 
     plain = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
-    header = {"fourfold": json.dumps({"format": FORMAT, "digest": _digest(plain, state), "state": state})}
+    header = {"fourfold": json.dumps({"format": _FORMAT, "digest": _digest(plain, state), "state": state})}
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -80,9 +80,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         wanted, state, version = record["digest"], record["state"], int(record["format"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{path}: not a whole checkpoint of fourfold ({error}). Use another one.") from None
-    if version > FORMAT:
+    if version > _FORMAT:
         raise CheckpointError(f"{path}: written by a newer fourfold (format {version}). Upgrade fourfold.")
-    if version != FORMAT or _digest(tensors, state) != wanted:
+    if version != _FORMAT or _digest(tensors, state) != wanted:
         raise CheckpointError(f"{path}: altered since it was written (digest differs). Use another checkpoint.")
     return tensors, state
 

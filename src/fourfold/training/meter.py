@@ -37,7 +37,7 @@ class Meter:
 
     def filled(self) -> Tensor:
         """The rows of the interval so far, ``(count, numbers)``."""
-        return torch.zeros(0, 0) if self.rows is None else self.rows[: self.count].clone()
+        return self.rows[: self.count].clone() if self.rows is not None and self.count else torch.zeros(0, 0)
 
     def restore(self, rows: Tensor) -> None:
         """Takes up an interval where a checkpoint left it."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 from .._checks import choice, fraction, non_negative, positive, positive_int, unknown
 from .optimisers import OPTIMISERS, parse_lr_schedule
 
-PRECISIONS = ("32", "bf16", "64")
+_PRECISIONS = ("32", "bf16", "64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Training:
         positive(self.lr, "lr")
         fraction(self.ema, "ema")
         choice(self.optimiser, OPTIMISERS, "optimiser")
-        choice(self.precision, PRECISIONS, "precision")
+        choice(self.precision, _PRECISIONS, "precision")
         choice(self.accelerator, ("auto", "cpu", "cuda", "mps"), "accelerator")
         choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
         parse_lr_schedule(self.lr_schedule)

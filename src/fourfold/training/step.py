@@ -27,26 +27,29 @@ class Step(nn.Module):
         super().__init__()
         self.view, self.model, self.objective = view, model, objective
         self.names: tuple[str, ...] = ()
+        self.weights: dict[str, float] = {}
 
     def forward(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource) -> tuple[Tensor, Tensor]:
-        """The loss, and the numbers that ``names`` names: the total, then each part's batch mean and its weight."""
+        """The loss, and the numbers that ``names`` names: the total, each part's batch mean, the weights that may move."""
         batch = self.view(raw, labels, noise)
         trace = self.model(batch.x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
         terms: Terms = self.objective(trace)
-        values = {name: part.value.mean() for name, part in terms.parts.items()}
-        weights = {name: torch.as_tensor(part.weight).to(raw.device) for name, part in terms.parts.items()}
-        total = sum(
-            (weights[name] * value for name, value in values.items()), start=raw.new_zeros((), dtype=torch.float32)
-        )
-        self.names = ("objective", *values, *(f"weight/{name}" for name in weights))
-        numbers = torch.stack([total, *values.values(), *(w.to(total.dtype) for w in weights.values())])
-        return -total, numbers.detach()
+        total = terms.total
+        # Weights that are plain numbers are told once; those that a schedule may move are read with the rest.
+        moving = {name: part.weight for name, part in terms.parts.items() if isinstance(part.weight, Tensor)}
+        self.weights = {n: float(p.weight) for n, p in terms.parts.items() if not isinstance(p.weight, Tensor)}
+        self.names = ("objective", *terms.parts, *(f"weight/{name}" for name in moving))
+        with torch.no_grad():
+            means = torch.stack([total, *(part.value for part in terms.parts.values())]).mean(1)
+            numbers = torch.cat([means, torch.stack(list(moving.values())).to(means)]) if moving else means
+        return -total.mean(), numbers
 
 
-def readable(names: tuple[str, ...], numbers: list[float]) -> dict[str, float]:
-    """Step's numbers under the keys of metrics.jsonl: raw and weighted parts, their unit in the key, and the ELBO."""
-    given = dict(zip(names, numbers, strict=True))
-    parts = [n for n in names if f"weight/{n}" in given]
+def readable(step: Step, numbers: list[float]) -> dict[str, float]:
+    """A step's numbers under the keys of metrics.jsonl: raw and weighted parts, their unit in the key, and the ELBO."""
+    given = dict(zip(step.names, numbers, strict=True))
+    given |= {f"weight/{name}": weight for name, weight in step.weights.items()}
+    parts = [n for n in given if f"weight/{n}" in given]
     row = {"objective [nats]": given["objective"]}
     if "rate" in given or "log_likelihood" in given:
         row["distortion [nats]"] = -given["log_likelihood"]
