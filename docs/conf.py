@@ -1,18 +1,22 @@
 """How the documentation is built: Sphinx and MyST, offline, with two chapters written from the code itself."""
 
 import importlib
+import inspect
 import pkgutil
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
+from xml.etree import ElementTree
 
+import ziamath
 from docutils import nodes
-from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 import fourfold
+from fourfold.plan import argument_helps
 
 project = "Fourfold"
 author = "The Fourfold authors"
@@ -26,7 +30,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -34,13 +38,30 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
-html_math_renderer = "mathml"
+html_math_renderer = "svg"
 html_theme = "furo"
 html_title = f"Fourfold {version}"
 html_show_sphinx = False
 
 HERE = Path(__file__).parent
+EM = 18  # a formula's size in its own units: it is scaled to the text around it
+ziamath.config.svg2 = False  # glyphs as paths, so that two formulas on one page share no names
 NOTICE = "<!-- Written by docs/conf.py when the documentation is built. -->\n\n"
+
+
+def row(*cells: object) -> str:
+    """A row of a table in Markdown."""
+    return "".join("| " + str(cell).replace("|", "\\|") + " " for cell in cells) + "|\n"
+
+
+def training_options() -> str:
+    """A table of the fields of ``Training``, from its signature and its docstring."""
+    helps = argument_helps(inspect.getdoc(fourfold.Training) or "")
+    rows = (row(f"`{f.name}`", f"`{f.default}`", helps[f.name]) for f in fields(fourfold.Training))
+    return row("option", "default", "what it is") + "|---|---|---|\n" + "".join(rows)
+
+
+myst_substitutions = {"training_options": training_options()}
 
 
 def write_chapter(name: str, index: str, pages: dict[str, str]) -> None:
@@ -78,9 +99,6 @@ def short_names(annotation: str) -> str:
 def recipe_page(recipe) -> str:
     """A recipe in Markdown: what it is, its four choices, what it maximises, its arguments, its source."""
 
-    def row(*cells: object) -> str:
-        return "".join("| " + str(cell).replace("|", "\\|") + " " for cell in cells) + "|\n"
-
     choices = "".join(row(room, choice) for room, choice in recipe.choices.items())
     arguments = "".join(
         row(f"`{found['name']}`", f"`{short_names(found['type'])}`", f"`{found['default']}`", found["help"])
@@ -96,25 +114,21 @@ def recipe_page(recipe) -> str:
     )
 
 
-# What the translator to MathML does not know, in words that it knows.
-PLAIN = [
-    (r"\\[bB]igg?(?![a-zA-Z])", ""),
-    (r"\\dots(?![a-zA-Z])", r"\\ldots"),
-    (r"(\\[td]?frac)(\d)(\d)", r"\1{\2}{\3}"),
-]
-
-
 def write_formula(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
-    """A formula as MathML, which browsers draw by themselves: the pages ask nothing of any other site."""
+    """A formula as an SVG drawing: the pages need no script, no font and no other site."""
     block = isinstance(node, nodes.math_block)
-    latex = node.astext()
-    for pattern, plain in PLAIN:
-        latex = re.sub(pattern, plain, latex)
+    latex = re.sub(r"(\\math(?:bb|cal)) +(\w)", r"\1{\2}", node.astext())
     try:
-        formula = latex2mathml.tex2mathml(latex, as_block=block)
-    except MathError as error:
-        logging.getLogger(__name__).warning("no MathML for %r: %s", latex, error, location=node)
-        formula = self.encode(latex)
+        drawing = ziamath.Latex(latex, size=EM, color="currentColor", inline=not block).svgxml()
+    except Exception as error:  # whatever it stumbles over, the page shows the source, and the build warns
+        logging.getLogger(__name__).warning("cannot draw %r: %s", latex, error, location=node)
+        self.body.append(self.encode(latex))
+        raise nodes.SkipNode from None
+    _, top, width, height = map(float, drawing.attrib["viewBox"].split())
+    sizes = {"width": width, "height": height, "vertical-align": -(top + height)}
+    drawing.attrib |= {"role": "img", "aria-label": latex}
+    drawing.set("style", ";".join(f"{name}:{size / EM:.3f}em" for name, size in sizes.items()))
+    formula = ElementTree.tostring(drawing, encoding="unicode")
     self.body.append(f'<div class="math">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
@@ -137,6 +151,6 @@ def leave_attributes_alone(app: Sphinx) -> None:
 def setup(app: Sphinx) -> None:
     """Write the chapters before Sphinx looks for pages; draw formulas without a script."""
     leave_attributes_alone(app)
-    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
+    app.add_html_math_renderer("svg", (write_formula, None), (write_formula, None))
     app.connect("builder-inited", write_reference)
     app.connect("builder-inited", write_recipes)
