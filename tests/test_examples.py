@@ -96,7 +96,7 @@ def test_own_network(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_own_objective(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "own_objective.py"), run_name="__main__")
-    assert float(capsys.readouterr().out) == pytest.approx(5.0, abs=0.5)
+    assert float(capsys.readouterr().out) == pytest.approx(5.0, abs=0.5)  # in nats
     words = ["own_objective:capacity_vae", "--capacity", "2", "--epochs", "20", "--out", "two", "-q", "--no-report"]
     assert main(["train", *words]) == 0
     run = ff.runs.Run.open("two", trust=("own_objective",))

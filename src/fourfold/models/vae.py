@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._shapes import Shape
 from ..conditional import Condition, Conditional, Prior
-from ..distributions import Distribution
+from ..distributions import Distribution, Point
 from ..noise import Noise, NoiseSource
 from ..trace import Level, Trace
 from .base import Generated, Model, Pick
@@ -80,7 +80,8 @@ class VAE(Model):
             return self._pass(x, c, mask, lambda posterior: (z[0], None))
         c = self.encoded(c)
         prior = self.prior(c)
-        return self._trace(x, c, mask, Level(z[0], prior, prior))
+        given = Point(z[0], len(prior.event_shape))  # no posterior was asked: there is no rate, and it says so
+        return self._trace(x, c, mask, Level(z[0], given, prior))
 
     def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
         c = self.encoded(c)

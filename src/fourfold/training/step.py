@@ -30,7 +30,7 @@ class Step(nn.Module):
         self.weights: dict[str, float] = {}
 
     def forward(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource) -> tuple[Tensor, Tensor]:
-        """The loss, and the numbers that ``names`` names: the total, each part's batch mean, the weights that may move."""
+        """The loss, and what ``names`` names: the total, each part's batch mean, and the weights that may move."""
         batch = self.view(raw, labels, noise)
         trace = self.model(batch.x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
         terms: Terms = self.objective(trace)
