@@ -1,4 +1,7 @@
-"""Data of your own: a folder of images, one sub-folder a class. Here the images are scikit-learn's digits as PNGs."""
+"""Data of your own: a folder of images, one sub-folder a class.
+
+Here the images are the digits of scikit-learn, written as PNGs.
+"""
 
 import tempfile
 from pathlib import Path
@@ -11,9 +14,11 @@ import fourfold as ff
 pictures = Path(tempfile.mkdtemp(), "pictures")
 digits = load_digits()
 for i, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-    (pictures / str(label)).mkdir(parents=True, exist_ok=True)
-    Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(pictures / str(label) / f"{i}.png")
+    file = pictures / str(label) / f"{i}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(file)
 
-data = ff.data.load(pictures)  # or a zip of images, an .npz or .npy file; for arrays: ff.data.from_arrays(x, labels)
+# Or a zip of images, an .npz or .npy file; arrays go into ff.data.from_arrays(x, labels).
+data = ff.data.load(pictures)
 run = ff.fit(ff.recipes.cvae(latent=8), data, epochs=10)
 print(data, ff.evaluation.table(run.evaluate().rows), sep="\n")

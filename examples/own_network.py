@@ -6,17 +6,19 @@ import fourfold as ff
 
 
 def encoder(latent: int) -> nn.Module:
-    image = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten())
-    return nn.Sequential(image, nn.Linear(16 * 4 * 4, 2 * latent))  # means, then log standard deviations
+    image = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(), nn.MaxPool2d(2))
+    # Its output: the means, then the log standard deviations.
+    return nn.Sequential(image, nn.Flatten(), nn.Linear(16 * 4 * 4, 2 * latent))
 
 
 def decoder(latent: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(latent, 128), nn.SiLU(), nn.Linear(128, 8 * 8))  # one logit a pixel
+    # Its output: one logit a pixel.
+    return nn.Sequential(nn.Linear(latent, 128), nn.SiLU(), nn.Linear(128, 8 * 8))
 
 
 if __name__ == "__main__":
     import own_network as mine  # the name under which other programs can import it
 
-    recipe = ff.recipes.vae(latent=8, encoder=ff.own(mine.encoder, 8), decoder=ff.own(mine.decoder, 8))
-    run = ff.fit(recipe, ff.data.digits(), epochs=10)
+    networks = {"encoder": ff.own(mine.encoder, 8), "decoder": ff.own(mine.decoder, 8)}
+    run = ff.fit(ff.recipes.vae(latent=8, **networks), ff.data.digits(), epochs=10)
     print(ff.load(run.path, trust=("own_network",)))

@@ -1,6 +1,7 @@
-"""An objective of your own: the rate of each datum is kept near C nats (after Burgess et al. 2018, arXiv:1804.03599).
+"""An objective of your own: the rate of each datum is kept near C nats.
 
-In this folder, the same from the command line: fourfold train own_objective:capacity_vae --capacity 6
+After Burgess et al. 2018, arXiv:1804.03599. In this folder, from the command line:
+fourfold train own_objective:capacity_vae --capacity 6
 """
 
 import fourfold as ff
@@ -8,16 +9,16 @@ from fourfold.trace import Term, Terms, Trace
 
 
 class Capacity(ff.objectives.Objective):
-    r"""log p(x | z) − 10 |rate − C|, in nats per datum: no bound on log p(x)."""
+    """log p(x | z) − 10 |rate − C|, in nats per datum: no bound on log p(x)."""
 
     def __init__(self, capacity: float) -> None:
         super().__init__()
         self.hyper("capacity", capacity)
 
     def forward(self, trace: Trace) -> Terms:
-        nats = ff.objectives.rate(trace.levels[0])
-        parts = {"log_likelihood": Term(trace.log_likelihood.mean(0), 1.0), "rate": Term(nats, 0.0)}
-        return Terms({**parts, "off_capacity": Term((nats - self.capacity).abs(), -10.0)})
+        fit, nats = trace.log_likelihood.mean(0), ff.objectives.rate(trace.levels[0])
+        parts = {"log_likelihood": Term(fit, 1.0), "rate": Term(nats, 0.0)}
+        return Terms({**parts, "off": Term((nats - self.capacity).abs(), -10.0)})
 
 
 @ff.recipe
@@ -26,4 +27,4 @@ def capacity_vae(data: ff.data.DataSpec, *, capacity: float = 5.0) -> ff.Recipe:
 
 
 if __name__ == "__main__":
-    print(ff.fit(capacity_vae(), ff.data.digits(), epochs=20).metrics[-1]["validation/rate [nats]"])
+    print(ff.fit(capacity_vae(), ff.data.digits()).metrics[-1]["validation/rate [nats]"])
