@@ -1,0 +1,1 @@
+"""One script for each published table; results are kept as protocol rows."""
