@@ -37,6 +37,7 @@ autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_attr_annotations = False  # a shape such as "S B *latent" is no markup
 
 html_math_renderer = "svg"
 html_theme = "furo"
