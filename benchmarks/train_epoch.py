@@ -27,7 +27,7 @@ from benchmarks.harness import (
     timed,
 )
 from benchmarks.loops import arithmetic_floor, binary_images, resident_loop
-from benchmarks.ours import fourfold_fit
+from benchmarks.ours import fourfold_loop
 from benchmarks.peers import example_loop, pythae_trainer
 
 __all__ = ["main"]
@@ -35,7 +35,7 @@ __all__ = ["main"]
 BASES = ("pythae", "resident", "floor")
 
 
-def table(batch: int, threads: int, piece: int, protocol: Protocol) -> list[Row]:
+def table(batch: int, piece: int, protocol: Protocol) -> list[Row]:
     """Race all candidates at one batch size."""
     images, _ = binary_images()
     images = images[: len(images) // batch * batch]  # no ragged batch: every step of every candidate is the same work
@@ -48,8 +48,8 @@ def table(batch: int, threads: int, piece: int, protocol: Protocol) -> list[Row]
             candidate("example", lambda: timed(example_loop(floats, batch, steps), items)),
             candidate("resident", lambda: timed(resident_loop(images, batch, steps), items)),
             candidate("floor", lambda: timed(arithmetic_floor(batch, steps), items)),
-            candidate("fourfold", lambda: fourfold_fit(images, batch, steps, threads)),
-            candidate("+validation", lambda: fourfold_fit(images, batch, steps, threads, held_out=items // 6)),
+            candidate("fourfold", lambda: fourfold_loop(images, batch, steps)),
+            candidate("+validation", lambda: fourfold_loop(images, batch, steps, held_out=items // 6)),
         ]
         return compare(field, BASES, protocol)
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables = {}
     for batch in options.batch:
         title = f"batch {batch}"
-        tables[title] = table(batch, options.threads, options.piece, protocol)
+        tables[title] = table(batch, options.piece, protocol)
         show(title, tables[title], BASES, protocol)
     about = {"data": binary_images(1)[1], "piece": options.piece, "machine": before}
     save("train_epoch", tables, protocol, about, options.out)

@@ -11,6 +11,8 @@ import torch
 
 import fourfold as ff
 from fourfold.noise import Noise
+from fourfold.objectives import ELBO
+from fourfold.runs import resume
 from fourfold.runs.prepare import prepare
 from fourfold.training import NonFinite, Training, load_tensors
 
@@ -153,6 +155,64 @@ def test_every_optimiser_learns(tmp_path: Path, optimiser: str) -> None:
     run = ff.fit(SMALL, DIGITS, epochs=3, optimiser=optimiser, lr=3e-3, out=tmp_path / "r", quiet=True)
     values = [row["validation/elbo [nats]"] for row in run.metrics if "validation/elbo [nats]" in row]
     assert values[-1] > values[0]
+
+
+class WithDropout(torch.nn.Sequential):
+    """A user's network that draws from torch's global generator: the only one that nn.Dropout knows."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 6))
+
+
+def test_dropout_is_keyed_by_seed_and_step_and_the_hosts_generator_stays(tmp_path: Path) -> None:
+    recipe = ff.recipes.vae(latent=3, encoder=ff.own(WithDropout))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = ff.fit(recipe, DIGITS, epochs=2, out=tmp_path / "a", quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)  # another state of the host's generator: nothing of it may matter
+    half = ff.fit(recipe, DIGITS, epochs=1, out=tmp_path / "b", quiet=True)
+    torch.manual_seed(3)
+    assert half.path is not None
+    again = resume(half.path, recipe=recipe, epochs=2)
+    for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_nothing_is_judged_while_a_schedule_moves(tmp_path: Path) -> None:
+    recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:120")
+    run = ff.fit(recipe, DIGITS, epochs=12, patience=1, out=tmp_path / "r", quiet=True)
+    assert run.outcome.step >= 130  # no stop in the warm-up, where the objective falls because its weight rises
+    assert run.outcome.best_step >= 120
+
+
+def test_early_stopping_needs_something_to_judge_by(tmp_path: Path) -> None:
+    data = ff.data.from_arrays(DIGITS.train.x, split="all")
+    with pytest.raises(ValueError, match="patience: early stopping judges by the validation data"):
+        ff.fit(SMALL, data, epochs=1, patience=1, out=tmp_path / "r", quiet=True)
+
+
+def test_a_batch_statistic_refuses_pieces(tmp_path: Path) -> None:
+    made = SMALL.build(DIGITS.spec)
+
+    class Spread(ELBO):  # a stand-in for an MMD
+        batch_statistic = True
+
+    with pytest.raises(ValueError, match="accumulate: Spread is a statistic of the whole batch"):
+        ff.fit(ff.Recipe(made.model, Spread()), DIGITS, epochs=1, accumulate=2, out=tmp_path / "r", quiet=True)
+
+
+def test_hyper_parameters_keep_their_digits_in_float64() -> None:
+    assert ELBO(beta=0.1).double().beta.item() == 0.1
+
+
+def test_results_of_an_earlier_step_give_way(tmp_path: Path) -> None:
+    run = ff.fit(SMALL, DIGITS, epochs=1, out=tmp_path / "r", quiet=True)
+    run.evaluate(importance_samples=5)
+    assert run.path is not None
+    more = resume(run.path, epochs=2)
+    more.evaluate()
+    assert {row["protocol"]["steps"] for row in more.folder.results()} == {more.outcome.step}
 
 
 def test_init_from_takes_the_weights(tmp_path: Path) -> None:

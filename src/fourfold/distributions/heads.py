@@ -88,8 +88,7 @@ class GaussianHead(Head):
         self.kind = choice(scale, ("element", "global"), "GaussianHead: scale") if isinstance(scale, str) else "fixed"
         if self.kind == "global":
             self.log_scale = nn.Parameter(torch.zeros(()))
-        elif self.kind == "fixed":
-            self.register_buffer("log_scale", torch.tensor(positive(float(scale), "GaussianHead: scale")).log())
+        self.fixed = log(positive(float(scale), "GaussianHead: scale")) if self.kind == "fixed" else None
 
     @property
     def per_element(self) -> int:
@@ -97,8 +96,10 @@ class GaussianHead(Head):
 
     def forward(self, raw: Tensor) -> DiagonalGaussian:
         raw = at_least_float32(raw)
+        if self.fixed is not None:  # a number, not a buffer: it keeps its digits in every precision
+            return DiagonalGaussian(raw, raw.new_full((), self.fixed), len(self.event))
         loc, log_scale = self._split(raw) if self.kind == "element" else (raw, self.log_scale)
-        if self.floor and self.kind != "fixed":
+        if self.floor:
             log_scale = torch.logaddexp(log_scale, log_scale.new_full((), log(self.floor)))
         return DiagonalGaussian(loc, log_scale, len(self.event))
 

@@ -3,7 +3,8 @@
 __all__ = ["Objective", "plain_terms", "rate", "with_penalties"]
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from math import isclose
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.draws = positive_int(draws, f"{type(self).__name__}: draws")
         self.schedules: dict[str, Schedule] = {}
+        self.values: dict[str, float] = {}
 
     @abstractmethod
     def forward(self, trace: Trace) -> Terms:
@@ -42,12 +44,25 @@ class Objective(nn.Module, ABC):
         if isinstance(value, Schedule):
             self.schedules[name] = value
             value = value(0)
-        self.register_buffer(name, torch.tensor(non_negative(value, where)), persistent=False)
+        self.values[name] = non_negative(value, where)
+        self.register_buffer(name, torch.tensor(self.values[name]), persistent=False)
 
     def advance(self, step: int) -> None:
         """Sets every scheduled hyper-parameter to its value at this step."""
         for name, schedule in self.schedules.items():
-            self.get_buffer(name).fill_(schedule(step))
+            self.values[name] = schedule(step)
+            self.get_buffer(name).fill_(self.values[name])
+
+    def settled(self, step: int, last: int) -> bool:
+        """Whether every schedule has the value it will have at the last step: values before are of other objectives."""
+        return all(isclose(s(step), s(last), rel_tol=1e-3, abs_tol=1e-9) for s in self.schedules.values())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Moves and casts as any module; hyper-parameters then get back the digits that a narrower type had cost."""
+        moved = super()._apply(fn, recurse)
+        for name, value in self.values.items():
+            self.get_buffer(name).fill_(value)
+        return moved
 
 
 def rate(level: Level, monte_carlo: bool = False) -> Tensor:

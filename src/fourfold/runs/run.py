@@ -213,10 +213,12 @@ class Run:
         }
 
     def _keep(self, found: Evaluation) -> None:
-        """Adds rows to ``results.json``; a row of the same metric, estimator and data takes the old one's place."""
+        """Adds rows to ``results.json``, in the place of those they repeat and of those the run has trained past."""
         fresh = [row.to_dict() for row in found.rows]
-        keys = {_key(row) for row in fresh}
-        kept = [row for row in self.folder.results() if _key(row) not in keys]
+        keys, now = {_key(row) for row in fresh}, (self.checkpoint, self.outcome.step)
+        old = [row for row in self.folder.results() if row["protocol"].get("checkpoint") == self.checkpoint]
+        past = [row for row in old if (self.checkpoint, row["protocol"].get("steps")) != now]
+        kept = [row for row in self.folder.results() if _key(row) not in keys and row not in past]
         write_json(self.folder.path / "results.json", kept + fresh)
 
     @torch.no_grad()
@@ -251,5 +253,5 @@ class Run:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     protocol = row["protocol"]
-    said = (protocol.get(key) for key in ("dataset", "data_part", "seed"))
+    said = (protocol.get(key) for key in ("dataset", "data_part", "seed", "checkpoint", "binarize", "dequantize"))
     return row["metric"], row["estimator"], row["n"], *said

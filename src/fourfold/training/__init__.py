@@ -7,6 +7,7 @@ __all__ = [
     "Outcome",
     "Step",
     "Training",
+    "intervals",
     "launch",
     "load_tensors",
     "restore_module",
@@ -15,7 +16,7 @@ __all__ = [
 
 from .checkpoint import CheckpointError, load_tensors, restore_module
 from .engine import launch
-from .loop import Job, Outcome, train
+from .loop import Job, Outcome, intervals, train
 from .meter import NonFinite
 from .options import Training
 from .step import Step

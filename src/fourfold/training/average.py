@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import module_tensors
+
 
 class Average:
     """w̄ ← d·w̄ + (1 − d)·w after every step; evaluation borrows w̄ (Polyak and Juditsky 1992).
@@ -19,7 +21,8 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.live = dict(module.named_parameters()) if decay else {}
+        # Buffers too: running statistics belong to the weights they were gathered with.
+        self.live = {k: v for k, v in module_tensors(module).items() if v.is_floating_point()} if decay else {}
         self.mean = {name: p.detach().clone() for name, p in self.live.items()}
 
     @torch.no_grad()

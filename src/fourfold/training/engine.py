@@ -31,14 +31,22 @@ def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(
-            accelerator=options.accelerator,
+            accelerator=_accelerator(options.accelerator),
             devices=options.devices,
+            num_nodes=max(1, world // options.devices),
             strategy=strategy,
             precision=_PRECISION[options.precision],
             loggers=list(loggers),
         )
         fabric.launch()
     return fabric
+
+
+def _accelerator(wanted: str) -> str:
+    """CUDA where there is some, else the CPU. Apple's MPS has no float64, in which sums over data are taken."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
 def _own_buffers() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The training loop: one for every recipe."""
 
-__all__ = ["Job", "Outcome", "train"]
+__all__ = ["Job", "Outcome", "intervals", "train"]
 
 import time
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data import Order, Split, feed
 from ..noise import Noise
 from .average import Average
+from .borrowed import Borrowed
 from .checkpoint import load_tensors, module_tensors, restore_module, save_tensors
 from .interrupt import Interrupts
 from .meter import Meter, MetricsLog, NonFinite
@@ -72,16 +73,26 @@ class Outcome:
 
 def train(job: Job, fabric: Any) -> Outcome:
     """Trains to the end, to an early stop or to an interrupt; a killed run takes up its last checkpoint."""
+    loop = _Loop(job, fabric)
+    for _ in loop.run():
+        pass
+    return loop.state
+
+
+def intervals(job: Job, fabric: Any) -> Iterator[Outcome]:
+    """``train``, pausing after every interval: for those who measure it. Close it, or go on to its end."""
     return _Loop(job, fabric).run()
 
 
 class _Loop:
     def __init__(self, job: Job, fabric: Any) -> None:
         options = job.options
+        _check(job, fabric.world_size)
         self.job, self.fabric, self.options = job, fabric, options
         self.order = Order(len(job.train), options.batch_size, options.seed)
         self.steps = self.order.steps(options.epochs)
         self.noise = Noise(options.seed, stream="train", device=fabric.device)
+        self.generator = Borrowed(fabric.device)
         self.feed = feed(job.train, fabric.device, workers=options.workers)
         self.held_out = feed(job.validation, fabric.device, workers=options.workers) if job.validation else None
         self.step = job.step
@@ -100,7 +111,8 @@ class _Loop:
         self.best_tensors: dict[str, Tensor] | None = None
         self.saved_at = time.monotonic()
 
-    def run(self) -> Outcome:
+    def run(self) -> Iterator[Outcome]:
+        """Everything, with a pause after every interval."""
         if self.job.resume:
             self._take_up()
         self.log.cut(self.state.step)
@@ -108,23 +120,23 @@ class _Loop:
         self.step.train()
         shard = (self.fabric.global_rank, self.fabric.world_size)
         progress = Progress(self.order, self.steps, self.state.step, quiet=self.job.quiet or not self.main)
-        with progress, Interrupts() as interrupts:
-            rows = self.feed.batches(self.order, self.state.step, self.steps, shard)
-            with closing(rows):
-                for stop in self._intervals():
+        rows = self.feed.batches(self.order, self.state.step, self.steps, shard)
+        with progress, Interrupts() as interrupts, closing(rows):
+            for stop in self._intervals():
+                with self.generator:
                     while self.state.step < stop and not (interrupts.asked and self._alone()):
                         self._advance(*next(rows))
                         progress.advance()
                     self.state.seconds = before + time.monotonic() - started
                     if self.state.step == stop:
                         self._boundary(progress)
-                    if self._agreed(interrupts.asked) or self.state.stopped_early:
-                        break
+                if self._agreed(interrupts.asked) or self.state.stopped_early:
+                    break
+                yield self.state
         self.state.interrupted = self.state.step < self.steps and not self.state.stopped_early
         self.state.finished = not self.state.interrupted
         if self.meter.filled().isfinite().all():  # an interrupt may come between a bad loss and its discovery
             self._checkpoint()
-        return self.state
 
     def _intervals(self) -> Iterator[int]:
         """Steps at which numbers are read: every ``log_steps``, at the end of each epoch, and at the last step."""
@@ -144,6 +156,7 @@ class _Loop:
             for group in self.raw_optimiser.param_groups:
                 group["lr"] = self.options.lr * self.lr(step, self.steps)
         rank, world = self.fabric.global_rank, self.fabric.world_size
+        self.generator.key(self.options.seed, step, rank)
         numbers: Tensor | None = None
         for i, (part, marks) in enumerate(_pieces(raw, labels, pieces)):
             noise = self.noise.at(step, (rank * pieces + i, world * pieces))
@@ -157,8 +170,9 @@ class _Loop:
         optimiser = self.raw_optimiser if self.bare else self.optimiser
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.step.model.after_step(None)
         self.average.update()
-        self.step.model.after_step(None)
         assert numbers is not None
         self.meter.add(numbers / pieces if pieces > 1 else numbers)
         self.state.step += 1
@@ -195,6 +209,7 @@ class _Loop:
         with self.average.borrowed(), closing(self.held_out.chunks(_CHUNK, shard)) as chunks:
             for start, raw, labels in chunks:
                 noise = Noise(self.options.seed, stream="validation", step=start, device=self.fabric.device)
+                self.generator.key(self.options.seed, "validation", start)
                 with self.fabric.autocast():
                     _, numbers = self.step(raw, labels, noise)
                 total, count = total + numbers.double() * len(raw), count + len(raw)
@@ -213,6 +228,8 @@ class _Loop:
                 f"Training stopped at step {state.step}: the validation objective is {objective}. "
                 f"{self._last_good()} {_CAUSES}"
             )
+        if not self.step.objective.settled(state.step, self.steps):
+            return  # values at different weights are not comparable: none is the best, and none is waited for
         if objective > state.best:
             state.best, state.best_step, state.waited = objective, state.step, 0
             self.best_tensors = {k: v.clone() for k, v in module_tensors(self.step).items()}
@@ -229,7 +246,8 @@ class _Loop:
         home.mkdir(exist_ok=True)
         if self.best_tensors is not None:
             weights = {f"weights/{k}": v for k, v in self.best_tensors.items()}
-            save_tensors(home / "best.safetensors", weights, {"step": self.state.best_step})
+            facts = {"step": self.state.best_step, "seconds": self.state.seconds}
+            save_tensors(home / "best.safetensors", weights, facts)
             self.best_tensors = None
         tensors = {f"weights/{k}": v for k, v in module_tensors(self.step).items()}
         tensors |= {f"average/{k}": v for k, v in self.average.mean.items()}
@@ -272,6 +290,26 @@ class _Loop:
         if self._alone():
             return asked
         return bool(self.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum") > 0)
+
+
+def _check(job: Job, world: int) -> None:
+    """Refuses what would silently be something else."""
+    if job.options.patience and job.validation is None:
+        raise ValueError(
+            "patience: early stopping judges by the validation data, and these data have none. "
+            "Leave --patience out, or take a split with validation data."
+        )
+    objective = job.step.objective
+    if objective.batch_statistic and job.options.accumulate > 1:
+        raise ValueError(
+            f"accumulate: {type(objective).__name__} is a statistic of the whole batch, and would be another one on "
+            "pieces of it. Leave --accumulate out."
+        )
+    if objective.batch_statistic and world > 1:
+        raise ValueError(
+            f"devices: {type(objective).__name__} is a statistic of the whole batch, which no process sees alone. "
+            "Train it with one process."
+        )
 
 
 def _pieces(raw: Tensor, labels: Tensor | None, count: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -29,7 +29,7 @@ class Training:
         precision: 32, bf16 (autocast; densities stay in float32) or 64.
         seed: of weights, data order and noise.
         devices: processes or GPUs.
-        accelerator: auto, cpu, cuda, mps.
+        accelerator: auto, cpu, cuda.
         binarize: auto, none, dynamic, static or threshold: how 8-bit data become binary.
         dequantize: add uniform noise to 8-bit data (for densities).
         workers: processes that read data too large for memory.
@@ -73,7 +73,7 @@ class Training:
         fraction(self.ema, "ema")
         choice(self.optimiser, OPTIMISERS, "optimiser")
         choice(self.precision, _PRECISIONS, "precision")
-        choice(self.accelerator, ("auto", "cpu", "cuda", "mps"), "accelerator")
+        choice(self.accelerator, ("auto", "cpu", "cuda"), "accelerator")
         choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
         parse_lr_schedule(self.lr_schedule)
         if self.batch_size % (self.devices * self.accumulate):

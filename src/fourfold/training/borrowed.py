@@ -1,0 +1,38 @@
+"""Torch's global generator, borrowed: for the dropout in a user's own network, which can draw from nothing else."""
+
+__all__ = ["Borrowed"]
+
+import hashlib
+from types import TracebackType
+
+import torch
+
+
+class Borrowed:
+    """While entered, ``key`` sets torch's global generators by what it is given; they are put back at the end.
+
+    Modules of fourfold draw from the noise they are handed. A user's network may hold ``nn.Dropout``, which draws from
+    the global generator; keyed by seed and step, it too is the same in a run that was killed and resumed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.generators = [torch.default_generator]
+        if device.type == "cuda":
+            self.generators.append(torch.cuda.default_generators[device.index or 0])
+        self._kept: list[torch.Tensor] = []
+
+    def __enter__(self) -> "Borrowed":
+        self._kept = [generator.get_state() for generator in self.generators]
+        return self
+
+    def key(self, *parts: object) -> None:
+        """Sets the generators by this key."""
+        number = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")
+        for generator in self.generators:
+            generator.manual_seed(number)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for generator, state in zip(self.generators, self._kept, strict=True):
+            generator.set_state(state)
