@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -102,6 +103,13 @@ def record(**changes: Any) -> Callable[[Path], None]:
         file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
     return changed
+
+
+def names(path: str, *args: object, recipe: str = "vae") -> Callable[[Path], None]:
+    """A record that names code for the encoder, or for the recipe; beside it a module that has imported ``os``."""
+    encoder = {"own": path, "args": list(args), "kwargs": {}}
+    there = {"recipe": recipe, "arguments": {"encoder": encoder} if path else {}}
+    return several(record(recipe=there), write("borrowed.py", "import os\nfrom os import popen, system\n"))
 
 
 LAST = "run/checkpoints/last.safetensors"
@@ -276,6 +284,44 @@ NAMES_AND_ARGUMENTS = [
     Bad("an unknown accelerator", train("--accelerator", "gpus"), 2, ("accelerator", "'gpus'", "cuda")),
     Bad("an unknown likelihood", train("--likelihood", "bernouli"), 2, ("likelihood", "'bernouli'", "'bernoulli'")),
     Bad("an unknown activation", train("--activation", "rellu"), 2, ("activation", "'rellu'", "'relu'")),
+    Bad("an unknown network", train("--network", "residul"), 2, ("network", "'residul'", "'residual'", "dense")),
+    Bad(
+        "two widths for convolutions",
+        train("--network", "convolutional", "--hidden", "8,4"),
+        2,
+        ("hidden", "one width", "(8, 4)"),
+    ),
+    Bad(
+        "another activation in residual blocks",
+        train("--network", "residual", "--activation", "tanh"),
+        2,
+        ("activation", "silu", "'tanh'"),
+    ),
+    Bad(
+        "a function for a network",
+        fit(from_arrays(GREY), ff.recipes.vae(encoder=lambda inputs, outputs, condition: torch.nn.Linear(8, 40))),
+        TypeError,
+        ("recipe vae: encoder", "fourfold.own", "function"),
+    ),
+    Bad(
+        "an argument of one's own network that is no value",
+        fit(from_arrays(GREY), ff.recipes.vae(encoder=ff.own(torch.nn.Linear, 8, 40, dtype=torch.float32))),
+        TypeError,
+        ("own(torch.nn.modules.linear:Linear)", "torch.float32"),
+    ),
+    Bad("a nameless network", lambda folder: ff.own(lambda: torch.nn.Linear(8, 4)), ValueError, ("<lambda>", "top")),
+    Bad(
+        "a network without its class",
+        lambda folder: ff.own(torch.nn.Linear(8, 4)),  # type: ignore[arg-type]
+        TypeError,
+        ("own", "class", "Linear"),
+    ),
+    Bad(
+        "a nameless recipe",
+        fit(from_arrays(GREY), ff.recipe(lambda data: ff.recipes.vae.function(data))()),
+        ValueError,
+        ("recipe", "<lambda>", "top", "fourfold.Recipe"),
+    ),
     Bad("an unknown binarisation", train("--binarize", "dynamc"), 2, ("binarize", "'dynamic'")),
     Bad(
         "a schedule without its values", train("--beta-schedule", "linear:0"), 2, ("linear:start:end:steps", "1 value")
@@ -382,6 +428,72 @@ RUNS_AND_FILES = [
         record(recipe={"recipe": "mine:f", "arguments": {}}),
     ),
     Bad(
+        "a command that torch has imported",
+        lambda f: ff.load(f / "run"),
+        RunError,
+        ("no network or recipe", "model="),
+        names("torch.nn.functional:torch.os.system", "touch pwned"),
+    ),
+    Bad(
+        "a command that we have imported",
+        ["evaluate", "run"],
+        2,
+        ("no network or recipe", "model="),
+        names("fourfold.runs.folder:os.system", "touch pwned"),
+    ),
+    Bad(
+        "a command of Python's, offered for trust",
+        ["evaluate", "run"],
+        2,
+        ("no network or recipe", "model="),
+        names("os:popen", "touch pwned"),
+    ),
+    *(
+        Bad(
+            f"a command that a trusted module has imported, {name}",
+            ["evaluate", "run", "--trust", "borrowed"],
+            2,
+            (name, "not a class or a function that borrowed defines"),
+            names(name, "touch pwned"),
+        )
+        for name in ("borrowed:os.system", "borrowed:system", "borrowed:popen")
+    ),
+    Bad(
+        "a command for a recipe",
+        ["train", "--resume", "run", "--trust", "borrowed"],
+        2,
+        ("borrowed:os.popen", "not a class or a function that borrowed defines"),
+        names("", recipe="borrowed:os.popen"),
+    ),
+    Bad(
+        "a command of ours for a recipe",
+        lambda f: ff.load(f / "run"),
+        RunError,
+        ("no network or recipe",),
+        names("", recipe="fourfold.runs.folder:subprocess.run"),
+    ),
+    Bad(
+        "a command among a network's arguments",
+        lambda f: ff.load(f / "run"),
+        TypeError,
+        ("dict",),
+        names("torch.nn.modules.linear:Linear", {"own": "os:system", "args": ["touch pwned"], "kwargs": {}}, 4),
+    ),
+    Bad(
+        "an unknown network of ours",
+        lambda f: ff.load(f / "run"),
+        RunError,
+        ("os.system", "not the description of a network"),
+        record(recipe={"recipe": "vae", "arguments": {"encoder": {"network": "os.system", "kwargs": {}}}}),
+    ),
+    Bad(
+        "code of a notebook",
+        lambda f: ff.load(f / "run"),
+        RunError,
+        ("__main__:Encoder", "notebook", "model="),
+        names("__main__:Encoder", 3),
+    ),
+    Bad(
         "no code at all", lambda folder: ff.load(folder / "run"), RunError, ("model=",), record(recipe={"recipe": None})
     ),
     Bad("no checkpoint", ["evaluate", "run"], 2, ("last.safetensors", "no such"), lambda f: (f / LAST).unlink()),
@@ -448,6 +560,8 @@ def folder(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """The current folder, with a trained run; the cache is in it too."""
     shutil.copytree(trained, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("FOURFOLD_DATA", raising=False)
     yield tmp_path

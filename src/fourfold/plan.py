@@ -3,9 +3,13 @@
 __all__ = ["Own", "Plan", "Recipe", "RecipeFunction", "argument_helps", "imported", "own", "recipe"]
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -13,6 +17,7 @@ import torch
 from torch import nn
 
 from ._checks import unknown
+from .networks import NETWORKS
 
 # First weights come from torch's global generator, borrowed: one thread at a time.
 _BUILDING = Lock()
@@ -38,30 +43,72 @@ class Own:
     """A user's own network, by import path and arguments; made when the model is built, under the run's seed."""
 
     path: str
+    cls: Callable[..., nn.Module] = field(compare=False, repr=False)
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    cls: Callable[..., nn.Module] | None = field(default=None, compare=False, repr=False)
 
     def __call__(self, inputs: object = None, outputs: object = None, condition: object = None) -> nn.Module:
         """The network. The shapes that a room offers are ignored: the user's arguments say it all."""
-        made = (self.cls or imported(self.path))(*self.args, **self.kwargs)
+        made = self.cls(*self.args, **self.kwargs)
         if not isinstance(made, nn.Module):
             raise TypeError(f"own({self.path!r}): wanted a torch.nn.Module, got {type(made).__name__}.")
         return made
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"own": self.path, "args": list(self.args), "kwargs": dict(self.kwargs)}
+        """JSON form.
+
+        Raises:
+            TypeError: for an argument that JSON does not have.
+        """
+        place = f"own({self.path})"
+        return {"own": self.path, "args": _plain(self.args, place), "kwargs": _plain(self.kwargs, place)}
 
 
 def own(cls: type[nn.Module] | Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Own:
     """A network of your own for any recipe: recorded by import path and arguments, so that a run can be loaded again.
 
+    Args:
+        cls: a class, or a function that gives a module, defined at the top of a module or script.
+        args: plain values: numbers, text, lists of them.
+        kwargs: the same, by name.
+
+    Raises:
+        ValueError: for a lambda, or what is defined inside a function: no import finds it again.
+        TypeError: for what is neither a class nor a function.
+
     Example:
         >>> own(torch.nn.Linear, 784, 40).path
         'torch.nn.modules.linear:Linear'
     """
-    return Own(f"{cls.__module__}:{cls.__qualname__}", args, kwargs, cls)
+    if not inspect.isclass(cls) and not inspect.isfunction(cls):
+        raise TypeError(f"own: wanted a class or a function, and then its arguments, got {type(cls).__name__}.")
+    return Own(_path_of(cls, "own", "hand over the network itself"), cls, args, kwargs)
+
+
+def _path_of(thing: Any, owner: str, instead: str) -> str:
+    """``package.module:name``; what a script defines has the name under which the script can be imported."""
+    module, name = thing.__module__, thing.__qualname__
+    if "<" in name:  # <lambda>, <locals>
+        raise ValueError(
+            f"{owner}: {name} cannot be imported again. Define it at the top of a module or script, or {instead} "
+            "(such a run is loaded with load(path, model=…))."
+        )
+    main = sys.modules["__main__"]
+    if module == "__main__" and hasattr(main, name.partition(".")[0]):
+        module = _importable(main) or module
+    return f"{module}:{name}"
+
+
+def _importable(main: Any) -> str | None:
+    """The name of the script that runs, if importing that name finds this very file; none in a notebook."""
+    if main.__spec__ is not None:  # python -m package.module
+        return main.__spec__.name
+    file = Path(getattr(main, "__file__", None) or "")
+    try:
+        spec = find_spec(file.stem) if file.stem.isidentifier() else None
+    except (ImportError, ValueError):
+        return None
+    return file.stem if spec and spec.origin and Path(spec.origin).resolve() == file.resolve() else None
 
 
 def imported(path: str) -> Any:
@@ -94,9 +141,15 @@ class Plan:
             return self.recipe.function(data, **self.arguments)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: the recipe's name (or import path) and every argument, defaults included."""
+        """JSON form: the recipe's name (or import path) and every argument, defaults included.
+
+        Raises:
+            TypeError: for an argument that cannot be recorded.
+        """
         arguments = {**self.recipe.defaults, **self.arguments}
-        return {"recipe": self.recipe.path, "arguments": {k: _jsonable(v) for k, v in arguments.items()}}
+        place = f"recipe {self.recipe.name}"
+        recorded = {k: _recorded(v, f"{place}: {k}") for k, v in arguments.items()}
+        return {"recipe": self.recipe.path, "arguments": recorded}
 
 
 @dataclass(frozen=True)
@@ -126,8 +179,9 @@ class RecipeFunction:
     @property
     def path(self) -> str:
         """The name, for a recipe of fourfold's own; else ``package.module:function``."""
-        module = self.function.__module__
-        return self.name if module.startswith("fourfold.") else f"{module}:{self.function.__qualname__}"
+        if self.function.__module__.startswith("fourfold."):
+            return self.name
+        return _path_of(self.function, "recipe", "fit a fourfold.Recipe(model, objective)")
 
     @property
     def signature(self) -> dict[str, inspect.Parameter]:
@@ -195,9 +249,28 @@ def argument_helps(doc: str) -> dict[str, str]:
     return helps
 
 
-def _jsonable(value: Any) -> Any:
+def _recorded(value: Any, place: str) -> Any:
+    """An argument of a recipe in JSON: plain, or the description of a network."""
     if isinstance(value, Own):
         return value.to_dict()
     if isinstance(value, nn.Module):
         return {"module": f"{type(value).__module__}:{type(value).__qualname__}"}
-    return list(value) if isinstance(value, tuple) else value
+    made, kwargs = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    name = next((name for name, known in NETWORKS.items() if known is made), None)
+    if name is not None and not (isinstance(value, partial) and value.args):
+        return {"network": name, "kwargs": _plain(kwargs, place)}
+    return _plain(value, place)
+
+
+def _plain(value: Any, place: str) -> Any:
+    """The value as JSON has it; tuples become lists."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(one, place) for one in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(one, place) for key, one in value.items()}
+    raise TypeError(
+        f"{place}: wanted what the record of a run can hold (numbers, text, lists; for a network fourfold.own(…), a "
+        f"module, or one of fourfold.networks, or functools.partial(it, name=…)), got {type(value).__name__} {value!r}."
+    )

@@ -1,6 +1,6 @@
 """Recipes: one function for each published system. Called with keyword arguments, each gives a plan to ``fit``."""
 
-__all__ = ["TABLE", "autoencoder", "beta_vae", "conv_vae", "cvae", "find", "structured_cvae", "vae"]
+__all__ = ["TABLE", "as_recipe", "autoencoder", "beta_vae", "conv_vae", "cvae", "find", "structured_cvae", "vae"]
 
 from collections.abc import Callable
 from typing import cast
@@ -19,12 +19,16 @@ TABLE: dict[str, RecipeFunction] = {
 def find(name: str) -> RecipeFunction:
     """The recipe by name, or a user's own by ``package.module:function``."""
     if ":" in name:
-        found = imported(name)
-        if isinstance(found, RecipeFunction):
-            return found
-        if callable(found):
-            return RecipeFunction(cast("Callable[..., Recipe]", found))
-        raise ValueError(f"recipe {name!r}: wanted a function (data, …) → fourfold.Recipe, got {type(found).__name__}.")
+        return as_recipe(imported(name), name)
     if name not in TABLE:
         raise ValueError(unknown("recipe", name, TABLE) + " A recipe of your own is written package.module:function.")
     return TABLE[name]
+
+
+def as_recipe(found: object, name: str) -> RecipeFunction:
+    """A recipe as it is; a plain function ``(data, …) → fourfold.Recipe`` as one."""
+    if isinstance(found, RecipeFunction):
+        return found
+    if callable(found):
+        return RecipeFunction(cast("Callable[..., Recipe]", found))
+    raise ValueError(f"recipe {name!r}: wanted a function (data, …) → fourfold.Recipe, got {type(found).__name__}.")

@@ -1,6 +1,6 @@
 """Names from the command line turned into objects, and what a recipe may ask of the data."""
 
-__all__ = ["NetworkChoice", "beta_of", "images", "label_of", "likelihood_for"]
+__all__ = ["NetworkChoice", "beta_of", "images", "label_of", "likelihood_for", "networks_for"]
 
 from functools import partial
 
@@ -11,11 +11,32 @@ from .._shapes import Shape
 from ..conditional import Condition, NetworkConditional
 from ..data import DataSpec
 from ..likelihoods import LIKELIHOODS, Likelihood
-from ..networks import Dense, NetworkLike
+from ..networks import NETWORKS, Convolutional, Dense, NetworkFactory, NetworkLike, Residual
 from ..objectives import Schedule, parse_schedule
 
 #: A network of the user's own (a module, or ``fourfold.own(…)``), or ``None`` for the recipe's.
 NetworkChoice = NetworkLike | None
+
+
+def networks_for(name: str, hidden: tuple[int, ...], activation: str) -> tuple[NetworkFactory, NetworkFactory]:
+    """The factories of encoder and decoder by name, from the widths of the encoder's hidden layers.
+
+    A convolutional network has one dense layer of that width; a residual one has a block for each.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network: {unknown('network', name, NETWORKS)}")
+    if name == "dense":
+        up, down = (partial(Dense, hidden=widths, activation=activation) for widths in (hidden, hidden[::-1]))
+        return up, down
+    if len(set(hidden)) != 1:
+        raise ValueError(f"hidden: a {name} network has layers of one width, such as 256, got {hidden!r}.")
+    if name == "convolutional":
+        made = partial(Convolutional, hidden=hidden[0], activation=activation)
+    elif activation in ("relu", "silu"):  # relu is the default of every recipe: nobody asked for it
+        made = partial(Residual, hidden=hidden[0], blocks=len(hidden))
+    else:
+        raise ValueError(f"activation: a residual network has silu throughout, got {activation!r}. Leave it out.")
+    return made, made
 
 
 def likelihood_for(data: DataSpec, name: str) -> Likelihood:

@@ -6,12 +6,12 @@ from functools import partial
 
 from ..data import DataSpec
 from ..models import VAE
-from ..networks import Convolutional, Dense
+from ..networks import Convolutional
 from ..objectives import ELBO, Reconstruction
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian, point
 from ..priors import StandardNormal
-from .choose import NetworkChoice, beta_of, images, label_of, likelihood_for
+from .choose import NetworkChoice, beta_of, images, label_of, likelihood_for, networks_for
 
 _ELBO = r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \mathrm{KL}(q(z|x)\,\|\,p(z))"
 _GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
@@ -29,6 +29,7 @@ def autoencoder(
     data: DataSpec,
     *,
     latent: int = 20,
+    network: str = "dense",
     hidden: tuple[int, ...] = (300,),
     activation: str = "relu",
     likelihood: str = "auto",
@@ -39,16 +40,17 @@ def autoencoder(
 
     Args:
         latent: size of the code.
-        hidden: widths of the hidden layers of encoder and, reversed, decoder; empty for a linear autoencoder.
-        activation: name of the activation.
+        network: dense, convolutional or residual.
+        hidden: widths of the hidden layers of encoder and, reversed, decoder; empty for a linear autoencoder;
+            one width (convolutional), or one for each block (residual).
+        activation: name of the activation; residual networks have silu.
         likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
         encoder: your own network, x to 1 number a code.
         decoder: your own network, code to the likelihood's raw numbers.
     """
-    up = encoder or partial(Dense, hidden=hidden, activation=activation)
-    down = decoder or partial(Dense, hidden=hidden[::-1], activation=activation)
-    q = point(up, data.shape, latent)
-    p_x = likelihood_for(data, likelihood)(down, (latent,), data.shape)
+    up, down = networks_for(network, hidden, activation)
+    q = point(encoder or up, data.shape, latent)
+    p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x), Reconstruction())
 
 
@@ -64,6 +66,7 @@ def vae(
     data: DataSpec,
     *,
     latent: int = 20,
+    network: str = "dense",
     hidden: tuple[int, ...] = (300,),
     activation: str = "relu",
     likelihood: str = "auto",
@@ -76,18 +79,19 @@ def vae(
 
     Args:
         latent: size of z.
-        hidden: widths of the hidden layers of encoder and, reversed, decoder.
-        activation: name of the activation.
+        network: dense, convolutional or residual.
+        hidden: widths of the hidden layers of encoder and, reversed, decoder;
+            one width (convolutional), or one for each block (residual).
+        activation: name of the activation; residual networks have silu.
         likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
         draws: draws of z for each datum in training.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, z to the likelihood's raw numbers.
     """
-    up = encoder or partial(Dense, hidden=hidden, activation=activation)
-    down = decoder or partial(Dense, hidden=hidden[::-1], activation=activation)
-    q = gaussian(up, data.shape, latent)
-    p_x = likelihood_for(data, likelihood)(down, (latent,), data.shape)
+    up, down = networks_for(network, hidden, activation)
+    q = gaussian(encoder or up, data.shape, latent)
+    p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(1.0, beta_schedule), draws))
 
 
@@ -108,6 +112,8 @@ def conv_vae(
     activation: str = "relu",
     likelihood: str = "auto",
     beta_schedule: str | None = None,
+    encoder: NetworkChoice = None,
+    decoder: NetworkChoice = None,
 ) -> Recipe:
     """The variational autoencoder for images of any size: strided convolutions down, transposed ones up.
 
@@ -118,10 +124,12 @@ def conv_vae(
         activation: name of the activation.
         likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
+        encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
+        decoder: your own network, z to the likelihood's raw numbers.
     """
     network = partial(Convolutional, channels=channels, hidden=hidden, activation=activation)
-    q = gaussian(network, images(data, "conv_vae"), latent)
-    p_x = likelihood_for(data, likelihood)(network, (latent,), data.shape)
+    q = gaussian(encoder or network, images(data, "conv_vae"), latent)
+    p_x = likelihood_for(data, likelihood)(decoder or network, (latent,), data.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(1.0, beta_schedule)))
 
 
@@ -137,25 +145,31 @@ def cvae(
     data: DataSpec,
     *,
     latent: int = 20,
+    network: str = "dense",
     hidden: tuple[int, ...] = (300,),
     activation: str = "relu",
     likelihood: str = "auto",
     beta_schedule: str | None = None,
+    encoder: NetworkChoice = None,
+    decoder: NetworkChoice = None,
 ) -> Recipe:
     """The VAE given a class label: sample the class you ask for. Needs data with labels.
 
     Args:
         latent: size of z.
-        hidden: widths of the hidden layers of encoder and, reversed, decoder.
-        activation: name of the activation.
+        network: dense, convolutional or residual.
+        hidden: widths of the hidden layers of encoder and, reversed, decoder;
+            one width (convolutional), or one for each block (residual).
+        activation: name of the activation; residual networks have silu.
         likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
+        encoder: your own network, (x, c) to 2 numbers a latent (mean, log standard deviation).
+        decoder: your own network, (z, c) to the likelihood's raw numbers.
     """
     label = label_of(data, "cvae")
-    up = partial(Dense, hidden=hidden, activation=activation)
-    down = partial(Dense, hidden=hidden[::-1], activation=activation)
-    q = gaussian(up, data.shape, latent, label.shape)
-    p_x = likelihood_for(data, likelihood)(down, (latent,), data.shape, label.shape)
+    up, down = networks_for(network, hidden, activation)
+    q = gaussian(encoder or up, data.shape, latent, label.shape)
+    p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape, label.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x, label), ELBO(beta_of(1.0, beta_schedule)), "label")
 
 
@@ -172,20 +186,29 @@ def beta_vae(
     *,
     beta: float = 4.0,
     latent: int = 10,
+    network: str = "dense",
     hidden: tuple[int, ...] = (300,),
     activation: str = "relu",
     likelihood: str = "auto",
     beta_schedule: str | None = None,
+    encoder: NetworkChoice = None,
+    decoder: NetworkChoice = None,
 ) -> Recipe:
     """The VAE with a dearer rate: β > 1 trades reconstruction for a code with fewer, more independent parts.
 
     Args:
         beta: weight of the rate.
         latent: size of z.
-        hidden: widths of the hidden layers of encoder and, reversed, decoder.
-        activation: name of the activation.
+        network: dense, convolutional or residual.
+        hidden: widths of the hidden layers of encoder and, reversed, decoder;
+            one width (convolutional), or one for each block (residual).
+        activation: name of the activation; residual networks have silu.
         likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
         beta_schedule: β over the steps, such as linear:0:4:5000; takes the place of beta.
+        encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
+        decoder: your own network, z to the likelihood's raw numbers.
     """
-    plain = vae.function(data, latent=latent, hidden=hidden, activation=activation, likelihood=likelihood)
-    return Recipe(plain.model, ELBO(beta_of(beta, beta_schedule)))
+    up, down = networks_for(network, hidden, activation)
+    q = gaussian(encoder or up, data.shape, latent)
+    p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
+    return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(beta, beta_schedule)))

@@ -2,20 +2,18 @@
 
 __all__ = ["structured_cvae"]
 
-from functools import partial
-
 from .._checks import choice
 from ..conditional import Condition, NetworkConditional
 from ..data import DataSpec, Quadrants
 from ..distributions import BernoulliHead
 from ..likelihoods import bernoulli
 from ..models import VAE, Direct
-from ..networks import Dense, build
+from ..networks import build
 from ..objectives import ELBO
 from ..plan import Recipe, recipe
 from ..posteriors import FromPrior, gaussian
 from ..priors import ConditionalPrior
-from .choose import images
+from .choose import images, networks_for
 
 
 @recipe(
@@ -32,6 +30,7 @@ def structured_cvae(
     observed: int = 1,
     kind: str = "cvae",
     latent: int = 200,
+    network: str = "dense",
     hidden: tuple[int, ...] = (500, 500),
     activation: str = "relu",
 ) -> Recipe:
@@ -41,18 +40,20 @@ def structured_cvae(
         observed: quadrants seen: 1 bottom left, 2 left half, 3 all but bottom right.
         kind: cvae; gsnn (z from the prior in training too); baseline (no z).
         latent: size of z.
-        hidden: widths of the hidden layers of every network.
-        activation: name of the activation.
+        network: dense, convolutional or residual.
+        hidden: widths of the hidden layers of every network; one width (convolutional), or one for each block
+            (residual).
+        activation: name of the activation; residual networks have silu.
     """
     choice(kind, ("cvae", "gsnn", "baseline"), "structured_cvae: kind")
     channels, *pixels = images(data, "structured_cvae")
     seen, task = (2 * channels, *pixels), Quadrants(observed)
-    network, c = partial(Dense, hidden=hidden, activation=activation), Condition(seen)
+    made, c = networks_for(network, hidden, activation)[0], Condition(seen)
     if kind == "baseline":
         head = BernoulliHead(data.shape)
-        density = NetworkConditional(build(network, seen, head.raw_shape), head, seen)
+        density = NetworkConditional(build(made, seen, head.raw_shape), head, seen)
         return Recipe(Direct(ConditionalPrior(density), c), ELBO(), task)
-    prior = ConditionalPrior(gaussian(network, seen, latent))
-    q = FromPrior(prior) if kind == "gsnn" else gaussian(network, data.shape, latent, seen)
-    p_y = bernoulli(network, (latent,), data.shape, seen)
+    prior = ConditionalPrior(gaussian(made, seen, latent))
+    q = FromPrior(prior) if kind == "gsnn" else gaussian(made, data.shape, latent, seen)
+    p_y = bernoulli(made, (latent,), data.shape, seen)
     return Recipe(VAE(q, prior, p_y, c), ELBO(), task)

@@ -25,11 +25,19 @@ class RunError(ValueError):
 
 def write_json(path: Path, value: Any) -> None:
     """Writes beside the path and renames: the path holds the old file or the new one, never a part."""
+    _put(path, _written(value))
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _put(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        part.write_text(text)
         os.replace(part, path)
-    except OSError:
+    except BaseException:
         part.unlink(missing_ok=True)
         raise
 
@@ -55,14 +63,15 @@ class RunFolder:
         Raises:
             RunError: if ``out`` exists and is not an empty folder.
         """
+        text = _written({"format": _FORMAT, **record, **_circumstances()})  # before anything is made
         path = next_folder(name) if out is None else Path(out)
         there = path.exists()
         if there and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
         make_folder(path, "Choose another with --out.")
         try:
-            write_json(path / "run.json", {"format": _FORMAT, **record, **_circumstances()})
-        except OSError:
+            _put(path / "run.json", text)
+        except BaseException:
             if not there:
                 path.rmdir()
             raise

@@ -13,10 +13,10 @@ from ..distributions import check_support
 from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
-from ..plan import Own, Plan, Recipe, RecipeFunction, imported
-from ..recipes import find
+from ..plan import Plan, Recipe, RecipeFunction
 from ..training import Step, Training
 from .folder import RunError
+from .trust import network_of, recipe_of
 
 _LOOK = 1000
 
@@ -71,33 +71,11 @@ def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:
     Raises:
         RunError: if the run was made from a model without a recipe, or from a package that is not trusted.
     """
-    name = record["recipe"]["recipe"]
-    if name is None:
-        raise RunError("This run's model was built by hand, not by a recipe: pass it, as in load(path, model=…).")
-    _trusted(name, trust)
-    arguments = {k: _argument(v, trust) for k, v in record["recipe"]["arguments"].items()}
-    return find(name)(**arguments)
-
-
-def _argument(value: Any, trust: tuple[str, ...]) -> Any:
-    if isinstance(value, dict) and "module" in value:
-        raise RunError(
-            f"This run has a network of class {value['module']} whose arguments are unknown: pass model=…, "
-            "or wrap the network in fourfold.own(…) when training."
-        )
-    if isinstance(value, dict) and "own" in value:
-        _trusted(value["own"], trust)
-        return Own(value["own"], tuple(value["args"]), value["kwargs"], imported(value["own"]))
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _trusted(path: str, trust: tuple[str, ...]) -> None:
-    module = path.partition(":")[0]
-    if ":" in path and not any(module == p or module.startswith(p + ".") for p in (*trust, "fourfold", "torch.nn")):
-        raise RunError(
-            f"This run needs code of your own, {path}. Loading imports nothing outside fourfold unless you say so: "
-            f"--trust {module.partition('.')[0]} (trust=({module.partition('.')[0]!r},)), or pass model=…."
-        )
+    name, arguments = (record["recipe"].get(key) for key in ("recipe", "arguments"))
+    recipe = recipe_of(name, trust)
+    if not isinstance(arguments, dict):
+        raise RunError(f"run.json: arguments: wanted those of recipe {name} by name, got {arguments!r}.")
+    return recipe(**{key: network_of(value, trust) for key, value in arguments.items()})
 
 
 def _view(data: DataSet, model: Model, condition: Any, options: Training) -> View:
