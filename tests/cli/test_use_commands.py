@@ -109,3 +109,26 @@ def test_an_autoencoder_has_no_bound(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "s.csv").read_text().startswith("row,distortion [nats]\n0,")
     said = capsys.readouterr().out
     assert "not computed: elbo" in said and "bound on" not in said.replace("no bound on", "")
+
+
+def test_the_plain_monte_carlo_nll_can_be_asked_for(run: Path, own_data: Path, tmp_path: Path, capsys):
+    assert main(["evaluate", str(run), "--no-report", "--json", "--prior-samples", "6", "--importance-data", "9"]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out)["rows"] if row["metric"] == "nll_mc")
+    assert row["n"] == 9 and "S = 6" in row["estimator"]
+    out = tmp_path / "scores.csv"
+    assert main(["score", str(run), "--data", str(own_data), "--out", str(out), "--prior-samples", "6"]) == 0
+    assert out.read_text().splitlines()[0].endswith("rate [nats],nll_mc [nats]")
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    words = ["--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--hidden", "4", "--latent", "2", "-q"]
+    assert main(["train", "vae", "--batch-size", "20", "--epochs", "1", "--no-report", *words]) == 0
+    x[3] = 1e38
+    np.save(tmp_path / "far.npy", x)
+    words = ["score", str(tmp_path / "run"), "--data", str(tmp_path / "far.npy"), "--out", str(tmp_path / "s.csv")]
+    assert main(words) != 0
+    said = capsys.readouterr().err
+    assert "row 3 is not a number" in said and "Scale the data" in said
+    assert not (tmp_path / "s.csv").exists()

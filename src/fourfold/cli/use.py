@@ -11,10 +11,18 @@ from .show import as_json, target, whole
 from .subject import add_data, add_run, open_run, subject
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..evaluation import Evaluation
     from ..runs import Run
 
-_COLUMNS = ("elbo", "distortion", "rate", "nll_is")
+_COLUMNS = ("elbo", "cross_entropy_objective", "distortion", "cross_entropy", "rate", "nll_is", "nll_mc")
+
+_BOUNDS = (
+    ("elbo", "a lower bound on log p(x)"),
+    ("nll_is", "an upper bound on -log p(x), on average"),
+    ("nll_mc", "an upper bound on -log p(x), on average"),
+)
 
 
 def evaluate(words: Sequence[str]) -> int:
@@ -23,7 +31,8 @@ def evaluate(words: Sequence[str]) -> int:
     add_run(parser)
     add_data(parser)
     _add_budget(parser)
-    parser.add_argument("--importance-data", type=int, metavar="N", help="importance-sample the first N data only")
+    help_text = "sample the NLL of the first N data only (both kinds)"
+    parser.add_argument("--importance-data", type=int, metavar="N", help=help_text)
     parser.add_argument("--no-report", action="store_true", help="leave pictures and report.html as they are")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     given = parser.read(words)
@@ -82,13 +91,14 @@ def score(words: Sequence[str]) -> int:
     run = open_run(given)
     found = _measured(*subject(run, given), given, keep=False)
     columns = [name for name in _COLUMNS if name in found.per_datum]
+    _refuse_nan({name: found.per_datum[name] for name in columns})
     lines = [",".join(["row", *(f"{name} [nats]" for name in columns)])]
     for i, numbers in enumerate(zip(*(found.per_datum[name].tolist() for name in columns), strict=True)):
         lines.append(",".join([str(i), *(f"{number:.9g}" for number in numbers)]))
     whole(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
     told = [f"{row.metric}: {row.estimator}, mean {row.value:.2f}" for row in found.rows if row.metric in columns]
     print(f"{path}: {len(lines) - 1} rows, in nats\n  " + "\n  ".join(told))
-    for bound, of in (("elbo", "a lower bound on log p(x)"), ("nll_is", "an upper bound on -log p(x), on average")):
+    for bound, of in _BOUNDS:
         if bound in columns:
             print(f"{bound} is {of}.")
     for note in found.notes:
@@ -96,10 +106,23 @@ def score(words: Sequence[str]) -> int:
     return 0
 
 
+def _refuse_nan(columns: "dict[str, np.ndarray]") -> None:
+    """A score that is no number must not be taken for one; an infinite one says that a row is out of all reach."""
+    for name, values in columns.items():
+        broken = (values != values).nonzero()[0]
+        if len(broken):
+            raise ValueError(
+                f"score: {name} of row {broken[0]} is not a number, and of {len(broken)} rows in all: the row is too "
+                "large for the model's precision. Scale the data as in training, or leave such rows out."
+            )
+
+
 def _add_budget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=1, metavar="L", help="draws of z a datum in the ELBO (default 1)")
     help_text = "samples of the importance-sampled NLL; 0 leaves it out (default)"
     parser.add_argument("--importance-samples", type=int, default=0, metavar="K", help=help_text)
+    help_text = "draws from the prior for the plain Monte Carlo NLL; 0 leaves it out (default)"
+    parser.add_argument("--prior-samples", type=int, default=0, metavar="S", help=help_text)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
@@ -120,6 +143,7 @@ def _measured(run: "Run", part: str, given: argparse.Namespace, keep: bool) -> "
             progress=show,
             draws=given.draws,
             importance_samples=given.importance_samples,
+            prior_samples=given.prior_samples,
             importance_data=getattr(given, "importance_data", None),
         )
 

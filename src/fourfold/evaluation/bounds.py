@@ -32,6 +32,8 @@ class PerDatum:
         draws: draws of z for each datum.
         mass: whether p(x | z) is a probability mass; if not, it is a density, whose nats depend on the data's units.
         reason: why there is no bound, if there is none.
+        grey: whether grey values were given to a likelihood of 0 and 1: its numbers are cross-entropies then, of no
+            distribution, and nothing is a bound.
     """
 
     distortion: np.ndarray
@@ -42,6 +44,7 @@ class PerDatum:
     draws: int
     mass: bool
     reason: str | None = None
+    grey: bool = False
 
     @property
     def rate(self) -> np.ndarray | None:
@@ -113,6 +116,7 @@ def elbo(
         draws=draws,
         mass=last.mass,
         reason=last.reason,
+        grey=any(part.grey for part in parts),
     )
 
 
@@ -127,11 +131,14 @@ class _Scores:
     squared_error: Tensor | None = None
     mass: bool = False
     reason: str | None = None
+    grey: bool = False
 
 
 def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, rows: int) -> _Scores:
     elements = _elements(batch)
     scores = _Scores(torch.zeros_like(elements[:, 0]), elements.sum(1))
+    x = batch.x.flatten(1)
+    scores.grey = model.support == "binary" and bool(((x != 0) & (x != 1) & (elements != 0)).any())
     for part in source.passes(draws, rows):
         trace = model(batch.x, batch.c, part, source, batch.mask)
         scores.distortion = scores.distortion - trace.log_likelihood.double().sum(0) / draws

@@ -20,6 +20,11 @@ from .units import ActiveUnits, active_units, posterior_means
 
 _Batches = Callable[[], Iterable[BatchLike]]
 
+_GREY = (
+    "elbo, distortion, bits/dim, NLL: grey values in a Bernoulli have no likelihood, so the cross-entropy is no bound "
+    "on log p(x), nor to be compared with one. Train with binarize dynamic, or with likelihood continuous_bernoulli"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
@@ -62,7 +67,8 @@ class Evaluation:
     Attributes:
         rows: the results, each with its protocol.
         per_datum: arrays ``(N,)`` in nats by name: ``distortion`` and, where they are, ``elbo``, ``rate``, ``nll_is``,
-            ``nll_mc`` (of the first n data) and ``reconstruction_mse``.
+            ``nll_mc`` (of the first n data) and ``reconstruction_mse``. For grey data in a Bernoulli
+            ``cross_entropy_objective`` and ``cross_entropy`` take the places of −``elbo`` and ``distortion``.
         kl_per_latent: for each level the mean KL of every latent in nats, or ``None`` without a closed form.
         active: the active units of each level; empty where there are none to speak of.
         means: posterior means of each level, ``(n, *latent)``.
@@ -102,16 +108,21 @@ def evaluate(
         ValueError: a model in training mode, no data, or none of the values of an estimator finite.
     """
     bound = elbo(model, batches(), noise.fork("elbo"), options.draws, options.rows_per_chunk)
-    report = _Report({**(protocol or {}), "measure": "mass" if bound.mass else "density"}, bound, options)
+    measure: dict[str, Any] = {"measure": "mass" if bound.mass else "density"}
+    if bound.grey:
+        measure = {"measure": None, "grey_bernoulli": True}
+    report = _Report({**(protocol or {}), **measure}, bound, options)
     report.bounds()
-    _likelihoods(model, batches, noise, report, progress)
+    if not bound.grey:
+        _likelihoods(model, batches, noise, report, progress)
     means = posterior_means(model, batches(), noise.fork("means"), options.latent_data)
     active: tuple[ActiveUnits, ...] = ()
     if means and not bound.reason and len(means[0]) > 1:
         active = tuple(active_units(level, options.active_threshold) for level in means)
         report.units(active)
-    notes = (f"elbo, rate: {bound.reason}",) if bound.reason else ()
-    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, notes)
+    notes = [f"elbo, rate: {bound.reason}"] if bound.reason else []
+    notes += [_GREY] if bound.grey else []
+    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes))
 
 
 class _Report:
@@ -129,7 +140,7 @@ class _Report:
 
     def bits(self, metric: str, nats: np.ndarray, estimator: str) -> None:
         """A row of bits/dim, where they mean something."""
-        if not (self.bound.mass or self.options.dequantised):
+        if self.bound.grey or not (self.bound.mass or self.options.dequantised):
             return
         dims = self.bound.dims[: len(nats)]
         value = bits_per_dim(float(_quietly(np.sum, nats)), int(dims.sum()), dequantised=not self.bound.mass)
@@ -142,12 +153,16 @@ class _Report:
         """The bound and its parts."""
         bound = self.bound
         if bound.elbo is not None and bound.rate is not None and bound.rates is not None:
-            self.mean("elbo", bound.elbo, bound.estimator)
+            if bound.grey:
+                self.mean("cross_entropy_objective", -bound.elbo, bound.estimator)
+            else:
+                self.mean("elbo", bound.elbo, bound.estimator)
             self.bits("bits_per_dim", -bound.elbo, bound.estimator)
             self.mean("rate", bound.rate, bound.estimator)
             for i, rate in enumerate(bound.rates if len(bound.rates) > 1 else (), 1):
                 self._row(f"rate_{i}", rate, float(_quietly(np.mean, rate)), rate, bound.estimator, "nats")
-        self.mean("distortion", bound.distortion, f"{bound.draws} draw{'s' if bound.draws > 1 else ''}")
+        metric, draws = "cross_entropy" if bound.grey else "distortion", f"{bound.draws} draw"
+        self.mean(metric, bound.distortion, draws if bound.draws == 1 else f"{draws}s")
         if bound.squared_error is not None:
             self.mean("reconstruction_mse", bound.squared_error, "mean of p(x|z), per element", "squared units of x")
 

@@ -12,6 +12,8 @@ _LABELS = {
     "active_units": "active units",
     "bits_per_dim": "bits/dim (−ELBO)",
     "bits_per_dim_is": "bits/dim (IS)",
+    "cross_entropy": "cross-entropy, grey (no −log p)",
+    "cross_entropy_objective": "its sum with the rate (no bound)",
     "elbo": "−ELBO",
     "nll_is": "NLL (IS)",
     "nll_mc": "NLL (MC)",

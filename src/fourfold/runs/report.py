@@ -22,6 +22,8 @@ _NAMES = {
     "active_units": ("active units", 1),
     "bits_per_dim": ("bits/dim (−ELBO)", 1),
     "bits_per_dim_is": ("bits/dim (IS)", 1),
+    "cross_entropy": ("cross-entropy, grey (no −log p)", 1),
+    "cross_entropy_objective": ("its sum with the rate (no bound)", 1),
     "elbo": ("−ELBO", -1),
     "nll_is": ("NLL (IS)", 1),
     "nll_mc": ("NLL (MC)", 1),
@@ -29,7 +31,7 @@ _NAMES = {
 }
 # What is said first: the first of each kind that is known; and of a model that is no bound on anything, the last line.
 _HEADLINES = (("elbo",), ("nll_is", "nll_mc"), ("bits_per_dim_is", "bits_per_dim"), ("active_units",))
-_NO_BOUND = (("distortion",), ("reconstruction_mse",))
+_NO_BOUND = (("distortion", "cross_entropy"), ("reconstruction_mse",))
 
 
 @dataclass(frozen=True, slots=True)
