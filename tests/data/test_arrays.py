@@ -79,13 +79,13 @@ def test_labels_of_words_are_numbered_in_order():
     data = from_arrays(np.zeros((4, 2)), np.array(["dog", "cat", "dog", "ape"]), split="all")
     assert data.train.labels is not None
     assert data.train.labels.tolist() == [2, 1, 2, 0]
-    assert (data.classes, data.protocol["class_names"]) == (3, ["ape", "cat", "dog"])
+    assert (data.classes, data.class_names) == (3, ("ape", "cat", "dog"))
 
 
 def test_labels_of_numbers_count_the_classes():
     data = from_arrays(np.zeros((4, 2)), np.array([[0], [4], [1], [1]]), split="all")
     assert data.classes == 5
-    assert "class_names" not in data.protocol
+    assert data.class_names is None
 
 
 def test_unknown_splits_name_the_right_ones():

@@ -134,6 +134,7 @@ def test_chardata_is_upright_and_shuffled_as_published(tmp_path):
     savemat(tmp_path / "chardata.mat", {"data": columns, "testdata": columns[:, :7], "target": np.zeros((50, n))})
     data = ff.omniglot(data_dir=tmp_path)
     assert (data.shape, data.levels, data.classes) == ((1, 28, 28), None, None)
+    assert data.grey and data.spec.grey  # so a recipe takes a Bernoulli and binarises dynamically
     assert data.validation is not None and data.test is not None
     assert (len(data.train), len(data.validation), len(data.test)) == (n - 1345, 1345, 7)
     for i in range(7):

@@ -72,7 +72,7 @@ def test_parts_and_labels_are_kept(hub):
     hub["me/toy"] = {"train": table([1, 2, 3], [1, 0, 1]), "test": table([4, 5], [0, 0]), "extra": table([6], [0])}
     data = load("hf:me/toy")
     assert (data.name, data.shape, data.classes) == ("toy", (1, 2, 3), 2)
-    assert data.protocol["class_names"] == ["a_b", "c"]
+    assert data.class_names == ("a_b", "c")
     assert data.protocol["source"] == "hf:me/toy"
     assert list(data.parts) == ["train", "test"]
     assert np.asarray(data.train.x)[:, 0, 0, 0].tolist() == [1, 2, 3]

@@ -37,7 +37,7 @@ def folder_of(root, n: int = 6, **how):
 def test_a_folder_is_decoded_and_its_folders_are_labels(tmp_path, cache):
     data = load(folder_of(tmp_path / "pets"), split="all")
     assert (data.name, data.shape, data.levels, data.classes) == ("pets", (1, 4, 5), 256, 2)
-    assert data.protocol["class_names"] == ["cat", "dog"]
+    assert data.class_names == ("cat", "dog")
     assert data.train.labels is not None
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert np.asarray(data.train.x)[:, 0, 0, 0].tolist() == [10, 30, 50, 0, 20, 40]
@@ -163,7 +163,7 @@ def zip_of(path, members: dict[str, int]):
 def test_an_archive_is_read_without_unpacking(tmp_path):
     path = zip_of(tmp_path / "pets.zip", {"top/cat/1.png": 1, "top/cat/2.png": 2, "top/dog/1.png": 3})
     data = load(path, split="all")
-    assert (data.name, data.classes, data.protocol["class_names"]) == ("pets", 2, ["cat", "dog"])
+    assert (data.name, data.classes, data.class_names) == ("pets", 2, ("cat", "dog"))
     assert np.asarray(data.train.x)[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "pets.zip"]
 

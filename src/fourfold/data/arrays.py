@@ -1,6 +1,6 @@
 """Arrays of one's own as a data set: their types and layouts, labels, splits; ``.npy``, ``.npz`` and images."""
 
-__all__ = ["Parted", "assemble", "from_arrays", "from_file", "from_sources"]
+__all__ = ["Parted", "assemble", "checksum", "from_arrays", "from_file", "from_sources"]
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .dataset import DataSet, Split
 from .images import Source, decode, describe, folder_sources, zip_sources
 from .locate import DataNotFound
 from .readers import read_npz
-from .rows import RESIDENT_BYTES, Array, Rows, blocks, standard, take
+from .rows import RESIDENT_BYTES, Array, Rows, blocks, nbytes, standard, take
 from .splits import random_split
 
 Parted = Mapping[str, tuple[Any, Any]]
@@ -79,10 +79,7 @@ def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[i
             "Save your array with np.savez(file, x=..., y=...)."
         )
     parts = {"all": (_npy(path), None)} if suffix == ".npy" else _npz_parts(path)
-    protocol: dict[str, Any] = {"source": str(path)}
-    if path.stat().st_size < RESIDENT_BYTES:
-        protocol["checksum"] = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    return assemble(path.stem, parts, split, seed, protocol)
+    return assemble(path.stem, parts, split, seed, {"source": str(path)})
 
 
 def from_sources(
@@ -111,15 +108,30 @@ def assemble(name: str, parts: Parted, split: str | None, seed: int, protocol: M
     labels, names = _number({part: y for part, (_, y) in parts.items()}, name)
     levels = _levels(list(rows.values()))
     classes = None if not labels else 1 + max(int(y.max(initial=0)) for y in labels.values())
-    protocol = {"split": split, **({"seed": seed} if split == "random" else {}), **protocol}
-    if names:
-        protocol = {**protocol, "class_names": names}
     whole = {part: Split(x, labels.get(part)) for part, x in rows.items()}
+    seeded = {"seed": seed} if split == "random" else {}
+    protocol = {"split": split, **seeded, **protocol, "checksum": checksum(whole)}
     if split == "random":
         every = whole["all"]
-        return DataSet(name, *random_split(every.x, every.labels, seed, name), levels, classes, protocol)
+        made = random_split(every.x, every.labels, seed, name)
+        return DataSet(name, *made, levels, classes, protocol, class_names=names)
     first = whole["all" if split == "all" else "train"]
-    return DataSet(name, first, whole.get("validation"), whole.get("test"), levels, classes, protocol)
+    held = whole.get("validation"), whole.get("test")
+    return DataSet(name, first, *held, levels, classes, protocol, class_names=names)
+
+
+def checksum(parts: Mapping[str, Split]) -> str:
+    """Of the rows and labels of every part, wherever they come from; of 4,096 rows of what does not fit in memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part, split in parts.items():
+        x = split.x
+        digest.update(f"{part} {x.shape} {x.dtype}".encode())
+        some = x if nbytes(x) < RESIDENT_BYTES else take(x, np.linspace(0, len(x) - 1, 4096).astype(np.int64))
+        for block in blocks(some):
+            digest.update(np.ascontiguousarray(block).data)
+        if split.labels is not None:
+            digest.update(split.labels.tobytes())
+    return digest.hexdigest()
 
 
 def _rows(x: Any, name: str) -> Array:
@@ -147,22 +159,22 @@ def _levels(rows: Sequence[Array]) -> int | None:
     return 256 if any(block.max() > 1 for x in rows for block in blocks(x)) else 2
 
 
-def _number(labels: Mapping[str, Any], name: str) -> tuple[dict[str, np.ndarray], list[str]]:
+def _number(labels: Mapping[str, Any], name: str) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
     """Labels as whole numbers, by part; and the names they stand for, if they were strings."""
     given = {part: np.asarray(y) for part, y in labels.items() if y is not None}
     if not given:
-        return {}, []
+        return {}, None
     if any(y.dtype.kind in "OSU" for y in given.values()):
         words = {part: y.astype(str) for part, y in given.items()}
         names = sorted(set(np.concatenate([y.ravel() for y in words.values()]).tolist()))
         given = {part: np.searchsorted(np.array(names), y) for part, y in words.items()}
-        return given, names
+        return given, tuple(names)
     for y in given.values():
         if y.ndim == 2 and y.shape[1] > 1:
             raise ValueError(
                 f"data {name!r}: labels must be one number per row, got shape {y.shape}. Use argmax(axis=1)."
             )
-    return {part: y.reshape(-1) if y.ndim == 2 else y for part, y in given.items()}, []
+    return {part: y.reshape(-1) if y.ndim == 2 else y for part, y in given.items()}, None
 
 
 def _npy(path: Path) -> Array:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -25,12 +26,17 @@ class DataSpec:
         levels: 256, 2 or None, as in :class:`DataSet`.
         classes: how many labels; None without labels.
         mean: of the training rows, grey values from 0 to 1: a good place for a likelihood to start from.
+        grey: whether a value is a grey value from 0 to 1, as in :class:`DataSet`; with 256 levels it always is.
     """
 
     shape: tuple[int, ...]
     levels: int | None
     classes: int | None
     mean: np.ndarray | None = field(default=None, compare=False, repr=False)
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grey", self.grey or self.levels == 256)
 
 
 @final
@@ -114,6 +120,8 @@ class DataSet:
         classes: how many labels there are; None without labels.
         protocol: anything JSON can hold: split, seed, source, checksum. Name and counts are filled in.
         origin: the arguments of :func:`fourfold.data.load` that give these data again; None for data from memory.
+        class_names: what the labels 0, 1 … stand for, where they have names. Labels of two data sets are matched by
+            these, so that a class is the same class whatever its number.
 
     Raises:
         ValueError: if splits differ in shape or type, or the levels or classes do not fit them.
@@ -122,7 +130,7 @@ class DataSet:
         >>> x = np.eye(4, dtype=np.float32)
         >>> data = DataSet("eye", Split(x), None, None, levels=None, classes=None)
         >>> data.spec
-        DataSpec(shape=(4,), levels=None, classes=None)
+        DataSpec(shape=(4,), levels=None, classes=None, grey=False)
         >>> data.protocol
         {'dataset': 'eye', 'n_train': 4, 'n_validation': 0, 'n_test': 0}
     """
@@ -135,6 +143,7 @@ class DataSet:
     classes: int | None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[str, Any] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.levels not in (None, 2, 256):
@@ -143,6 +152,11 @@ class DataSet:
             )
         for part, split in self.parts.items():
             self._check(part, split)
+        if self.class_names is not None and len(set(self.class_names)) != self.classes:
+            raise ValueError(
+                f"DataSet {self.name!r}: class_names wants one name for each of {self.classes} classes, "
+                f"got {len(set(self.class_names))} different ones."
+            )
         counts = {f"n_{part}": len(getattr(self, part) or ()) for part in ("train", "validation", "test")}
         protocol = {"dataset": self.name, **counts, **self.protocol}
         try:
@@ -181,7 +195,15 @@ class DataSet:
         """What a recipe needs to know."""
         rows = np.asarray(self.train.x[:_FIRST], dtype=np.float32)
         scale = 255 if self.levels == 256 else 1
-        return DataSpec(self.shape, self.levels, self.classes, rows.mean(axis=0) / scale)
+        return DataSpec(self.shape, self.levels, self.classes, rows.mean(axis=0) / scale, self.grey)
+
+    @cached_property
+    def grey(self) -> bool:
+        """Whether a value is a grey value from 0 to 1: of 256 levels, or images of float32 that stay within [0, 1]."""
+        if self.levels is not None:
+            return self.levels == 256
+        every = (block for split in self.parts.values() for block in blocks(split.x))
+        return len(self.shape) == 3 and all(block.min() >= 0 and block.max() <= 1 for block in every)
 
     def with_origin(self, origin: Mapping[str, Any]) -> "DataSet":
         """The same data set, saying how to load it again."""

@@ -1,6 +1,6 @@
 """The view: what a model is shown of the stored rows: grey values, binary draws, conditions and masks."""
 
-__all__ = ["Batch", "Quadrants", "View", "check_binarize"]
+__all__ = ["Batch", "Quadrants", "View", "check_binarize", "check_values"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._checks import choice
 from ..noise import NoiseSource
-from .dataset import DataSet, DataSpec
+from .dataset import DataSet, DataSpec, Split
 from .rows import blocks
 
 _BINARIZE = (None, "dynamic", "static", "threshold")
@@ -224,14 +224,23 @@ def check_binarize(data: DataSet, binarize: str | None, *, dequantize: bool = Fa
         binarize = "static"
     _check_combination(data.levels, binarize, dequantize)
     # The data set has checked levels=2 itself; 256 levels need a look only where they are said to be two.
-    if (data.levels is None and binarize is not None) or (data.levels == 256 and binarize == "static"):
-        for part, split in data.parts.items():
-            for block in blocks(split.x):
-                _check_values(f"data set {data.name!r}, {part}", data.levels, binarize, block)
+    for part, split in data.parts.items():
+        check_values(split, data.levels, binarize, f"data set {data.name!r}, {part}")
     return binarize
 
 
-def _check_values(where: str, levels: int | None, binarize: str | None, block: np.ndarray) -> None:
+def check_values(split: Split, levels: int | None, binarize: str | None, where: str) -> None:
+    """Checks every row against the binarisation that the view makes of it.
+
+    Raises:
+        ValueError: for values outside [0, 1] that are to be binarised, and grey ones that are said to be so already.
+    """
+    if (levels is None and binarize is not None) or (levels == 256 and binarize == "static"):
+        for block in blocks(split.x):
+            _check_block(where, levels, binarize, block)
+
+
+def _check_block(where: str, levels: int | None, binarize: str | None, block: np.ndarray) -> None:
     if binarize == "static" and not np.isin(block, (0, 255 if levels == 256 else 1)).all():
         raise ValueError(
             f"binarize='static': {where} holds grey values, not only 0 and 1. "

@@ -40,13 +40,13 @@ def networks_for(name: str, hidden: tuple[int, ...], activation: str) -> tuple[N
 
 
 def likelihood_for(data: DataSpec, name: str) -> Likelihood:
-    """The likelihood by name; ``"auto"`` is Bernoulli for binary and 8-bit data, Gaussian for real-valued data.
+    """The likelihood by name; ``"auto"`` is Bernoulli for binary and grey data, Gaussian for real-valued data.
 
     A Bernoulli likelihood on a dense network starts with biases at the log-odds of the mean datum, as in the IWAE
     paper (Burda et al. 2015, arXiv:1509.00519): far from them, whole epochs go into finding the background.
     """
     if name == "auto":
-        name = "gaussian" if data.levels is None else "bernoulli"
+        name = "gaussian" if data.levels is None and not data.grey else "bernoulli"
     if name not in LIKELIHOODS:
         raise ValueError(f"likelihood: {unknown('likelihood', name, LIKELIHOODS)}")
     made = LIKELIHOODS[name]

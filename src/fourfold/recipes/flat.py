@@ -44,7 +44,7 @@ def autoencoder(
         hidden: widths of the hidden layers of encoder and, reversed, decoder; empty for a linear autoencoder;
             one width (convolutional), or one for each block (residual).
         activation: name of the activation; residual networks have silu.
-        likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         encoder: your own network, x to 1 number a code.
         decoder: your own network, code to the likelihood's raw numbers.
     """
@@ -83,7 +83,7 @@ def vae(
         hidden: widths of the hidden layers of encoder and, reversed, decoder;
             one width (convolutional), or one for each block (residual).
         activation: name of the activation; residual networks have silu.
-        likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         draws: draws of z for each datum in training.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
@@ -122,7 +122,7 @@ def conv_vae(
         channels: channels of the convolutions from the image inwards; small images use the first few.
         hidden: width of the dense layer between the convolutions and z.
         activation: name of the activation.
-        likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, z to the likelihood's raw numbers.
@@ -161,7 +161,7 @@ def cvae(
         hidden: widths of the hidden layers of encoder and, reversed, decoder;
             one width (convolutional), or one for each block (residual).
         activation: name of the activation; residual networks have silu.
-        likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000; 1 throughout if not given.
         encoder: your own network, (x, c) to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, (z, c) to the likelihood's raw numbers.
@@ -203,7 +203,7 @@ def beta_vae(
         hidden: widths of the hidden layers of encoder and, reversed, decoder;
             one width (convolutional), or one for each block (residual).
         activation: name of the activation; residual networks have silu.
-        likelihood: name of the likelihood; auto is Bernoulli for binary and 8-bit data, Gaussian for real data.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         beta_schedule: β over the steps, such as linear:0:4:5000; takes the place of beta.
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, z to the likelihood's raw numbers.
