@@ -2,7 +2,9 @@
 
 __all__ = ["train"]
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +61,19 @@ def _start(plan: Plan, options: Training, given: dict[str, Any]) -> None:
     from ..runs.folder import next_folder
 
     data = _data(given)
-    out = Path(given["out"]) if "out" in given else next_folder(f"{plan.recipe.name}-{data.name}")
-    loggers = (_tensorboard(out),) if given.get("tensorboard") else ()
-    run = fit(plan, data, options, out=out, init_from=given.get("init_from"), loggers=loggers)
+    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    logged = given.get("tensorboard") and first
+    # The logger wants to know the folder before there is a run.
+    claimed = next_folder(f"{plan.recipe.name}-{data.name}") if logged and "out" not in given else None
+    out = claimed or given.get("out")
+    try:
+        loggers = (_tensorboard(claimed or Path(given["out"])),) if logged else ()
+        run = fit(plan, data, options, out=out, init_from=given.get("init_from"), loggers=loggers)
+    except BaseException:
+        if claimed is not None:
+            with suppress(OSError):  # not if there is something in it
+                claimed.rmdir()
+        raise
     _finish(run, given.get("report", True), options.quiet)
 
 

@@ -43,11 +43,14 @@ def _put(path: Path, text: str) -> None:
 
 
 def next_folder(name: str) -> Path:
-    """``runs/name-1``, ``-2`` … whichever is free."""
-    number = 1
-    while (path := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return path
+    """``runs/name-1``, ``-2`` … : the first that is free, made at once, so that no other process takes it too."""
+    number, root = 1, make_folder(Path("runs"), "Choose another with --out.")
+    while True:
+        try:
+            (path := root / f"{name}-{number}").mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,20 @@ class RunFolder:
             RunError: if ``out`` exists and is not an empty folder.
         """
         text = _written({"format": _FORMAT, **record, **_circumstances()})  # before anything is made
+        there = out is not None and Path(out).exists()
         path = next_folder(name) if out is None else Path(out)
-        there = path.exists()
+        taken = RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
         if there and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"out: {path} exists already. Choose another folder, or continue it with --resume {path}.")
+            raise taken
         make_folder(path, "Choose another with --out.")
+        try:
+            (path / "run.json").touch(exist_ok=False)  # whoever makes it has the folder
+        except FileExistsError:
+            raise taken from None
         try:
             _put(path / "run.json", text)
         except BaseException:
+            (path / "run.json").unlink()
             if not there:
                 path.rmdir()
             raise

@@ -40,7 +40,9 @@ def samples(run: "Run", n: int, label: int | None = None, seed: int = 0) -> tupl
         classes = model.condition.classes
         if label is not None and not 0 <= label < classes:
             raise ValueError(f"label must be from 0 to {classes - 1}, got {label}.")
-        c = torch.arange(n, device=model.device) % classes if label is None else torch.full((n,), label)
+        c = torch.arange(n, device=model.device) % classes
+        if label is not None:
+            c = torch.full_like(c, label)
         title += ", labels in turn" if label is None else f", label {label}"
     elif model.condition is not None:
         c = _cycled(_first(run, "test", n).c, n)
