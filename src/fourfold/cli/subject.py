@@ -39,7 +39,7 @@ def open_run(given: argparse.Namespace) -> "Run":
     run = Run.open(given.run, trust=trusted(given.trust), checkpoint=given.checkpoint)
     run.model.to(_device(given.device))
     if given.data_dir and not getattr(given, "data", None) and (origin := _origin(run)):
-        run.data = load(**{**origin, "data_dir": given.data_dir})
+        run.data = run.adapted(load(**{**origin, "data_dir": given.data_dir}))
     return run
 
 
@@ -74,8 +74,7 @@ def subject(run: "Run", given: argparse.Namespace) -> tuple["Run", str]:
         with suppress(ValueError):
             data, part = load(given.data, split="all", size=size), "train"
     data = data or load(given.data, data_dir=given.data_dir, size=size)
-    run.rows_of(data)
     other = copy(run)
-    other.data = data
+    other.data = run.adapted(data)
     other.split(part)
     return other, part

@@ -21,6 +21,7 @@ __all__ = [
     "PointHead",
     "bits_per_dim",
     "check_support",
+    "warn_of_grey",
 ]
 
 from .base import Distribution, Factorised
@@ -36,5 +37,5 @@ from .pixel_heads import (
     DiscretisedLogisticHead,
     DiscretisedLogisticMixtureHead,
 )
-from .support import GreyBernoulliWarning, check_support
+from .support import GreyBernoulliWarning, check_support, warn_of_grey
 from .units import bits_per_dim

@@ -1,6 +1,6 @@
 """What data a likelihood can score: checked before training, not at every step."""
 
-__all__ = ["GreyBernoulliWarning", "check_support"]
+__all__ = ["GreyBernoulliWarning", "check_support", "warn_of_grey"]
 
 import warnings
 
@@ -49,13 +49,18 @@ def check_support(x: Tensor, support: str, name: str = "x") -> None:
     if support == "levels":
         _check_levels(x, name)
     if support == "binary" and bool(((x != 0) & (x != 1)).any()):
-        warnings.warn(
-            f"{name}: grey pixels in a Bernoulli are not a likelihood: the result is no bound on log p(x). "
-            "Three right choices: binarize='dynamic'; likelihood 'continuous_bernoulli'; or a likelihood over 256 "
-            "levels ('categorical', 'discretised_logistic').",
-            GreyBernoulliWarning,
-            stacklevel=2,
-        )
+        warn_of_grey(name, stacklevel=3)
+
+
+def warn_of_grey(name: str, stacklevel: int = 2) -> None:
+    """Says what is wrong with grey values in a Bernoulli, and what would be right."""
+    warnings.warn(
+        f"{name}: grey pixels in a Bernoulli are not a likelihood: the result is no bound on log p(x). "
+        "Three right choices: binarize='dynamic'; likelihood 'continuous_bernoulli'; or a likelihood over 256 "
+        "levels ('categorical', 'discretised_logistic').",
+        GreyBernoulliWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def _check_levels(x: Tensor, name: str) -> None:

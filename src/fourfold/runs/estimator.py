@@ -16,7 +16,7 @@ from .._checks import non_negative, positive_int
 from .._shapes import as_shape
 from ..conditional import NetworkConditional
 from ..data import DataSet, Split
-from ..distributions import GaussianHead
+from ..distributions import GaussianHead, check_support
 from ..models import VAE
 from ..noise import Noise, Replay
 from ..objectives import ELBO
@@ -145,6 +145,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def transform(self, X: Any) -> np.ndarray:
         """The posterior means, ``(N, latent)``."""
         X = self._checked(X)
+        support = "unit" if self.model_.support == "binary" else self.model_.support
+        self._check_support(X, support)
         return self._over_rows(X, lambda x: self.model_.encode(x)[0]).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -171,6 +173,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         depends on the unit of X and may be above 0. A row so far out that its z overflows scores −inf.
         """
         X = self._checked(X)
+        self._check_support(X, self.model_.support)
         points, bound = _points(self._n_features_out), ELBO()
 
         def elbo(x: Tensor) -> Tensor:
@@ -198,6 +201,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         check_is_fitted(self)
         checked: Any = validate_data(self, X, dtype=_DTYPES, reset=False)
         return checked
+
+    def _check_support(self, X: np.ndarray, support: str) -> None:
+        """Refuses what the likelihood cannot score; for real values that is nothing."""
+        if support != "real":
+            check_support(torch.tensor(X), support, "VariationalAutoencoder: X")
 
     @torch.no_grad()
     def _over_rows(self, X: np.ndarray, function: Callable[[Tensor], Tensor], draws: int = 1) -> np.ndarray:

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from ..data import DataSet, View, check_binarize
-from ..distributions import check_support
+from ..data.arrays import checksum
+from ..distributions import warn_of_grey
 from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
 from ..plan import Plan, Recipe, RecipeFunction
 from ..training import Step, Training
 from .folder import RunError
+from .support import check_rows
 from .trust import network_of, recipe_of
-
-_LOOK = 1000
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,16 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
     step = Step(view, model, objective)
     _look(step, data)
     recipe = plan.to_dict() if isinstance(plan, Plan) else {"recipe": None, "arguments": {}}
-    spec = {"shape": list(data.shape), "levels": data.levels, "classes": data.classes}
+    names = None if data.class_names is None else list(data.class_names)
+    kind = {"levels": data.levels, "grey": data.grey, "classes": data.classes, "class_names": names}
+    protocol = {**data.protocol}
+    protocol.setdefault("checksum", checksum(data.parts))
     record = {
         "recipe": recipe,
         "training": options.to_dict(),
-        "data": {"protocol": dict(data.protocol), "origin": data.origin},
+        "data": {"protocol": protocol, "origin": data.origin},
         "view": view.to_dict(),
-        "spec": spec,
+        "spec": {"shape": list(data.shape), **kind},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
@@ -82,7 +85,7 @@ def _view(data: DataSet, model: Model, condition: Any, options: Training) -> Vie
     """Binary likelihoods see grey data freshly binarised, unless told otherwise."""
     binarize = options.binarize
     if binarize == "auto":
-        grey = model.support == "binary" and data.levels == 256 and not options.dequantize
+        grey = model.support == "binary" and data.grey and not options.dequantize
         binarize = "dynamic" if grey else "none"
     resolved = check_binarize(data, None if binarize == "none" else binarize, dequantize=options.dequantize)
     return View(data.levels, binarize=resolved, dequantize=options.dequantize, condition=condition)
@@ -91,11 +94,13 @@ def _view(data: DataSet, model: Model, condition: Any, options: Training) -> Vie
 @torch.no_grad()
 def _look(step: Step, data: DataSet) -> None:
     """Sees that the data are what the likelihood speaks of, and that the first pass goes through."""
-    split = data.train
-    raw = torch.from_numpy(np.array(split.x[:_LOOK]))  # a copy: the rows may be read-only
-    labels = None if split.labels is None else torch.from_numpy(np.array(split.labels[:_LOOK]))
-    batch = step.view(raw, labels, Noise(0))
-    if step.model.support != "real":
-        check_support(batch.x, step.model.support, f"data set {data.name!r}")
-    step.eval()(raw[:2], None if labels is None else labels[:2], Noise(0))
+    grey = {
+        part: check_rows(split, step.view, step.model.support, f"data set {data.name!r}, {part}")
+        for part, split in data.parts.items()
+    }
+    if any(grey.values()):
+        warn_of_grey(f"data set {data.name!r}")
+    raw = torch.from_numpy(np.array(data.train.x[:2]))  # a copy: the rows may be read-only
+    labels = None if data.train.labels is None else torch.from_numpy(np.array(data.train.labels[:2]))
+    step.eval()(raw, labels, Noise(0))
     step.train()

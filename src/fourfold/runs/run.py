@@ -21,6 +21,7 @@ from ..noise import Noise
 from ..training import Outcome, Step, load_tensors, restore_module
 from .folder import RunError, RunFolder, write_json
 from .prepare import plan_of
+from .support import check_rows
 
 _CHUNK = 500
 
@@ -83,7 +84,8 @@ class Run:
         folder = RunFolder(Path(path))
         record = folder.record()
         if model is None:
-            spec = DataSpec(tuple(record["spec"]["shape"]), record["spec"]["levels"], record["spec"]["classes"])
+            kind = record["spec"]
+            spec = DataSpec(tuple(kind["shape"]), kind["levels"], kind["classes"], grey=kind.get("grey", False))
             built = plan_of(record, trust).build(spec).model
             if not isinstance(built, Model):
                 raise RunError(f"{path}: its recipe gave {type(built).__name__}, not a fourfold.models.Model.")
@@ -91,8 +93,10 @@ class Run:
             if record["training"].get("precision") == "64":
                 model = model.double()
         run = cls.__new__(cls)
-        run.path, run.data, run.model = folder.path, data, model
+        run.path, run.data, run.model = folder.path, None, model
         run.view = View.from_dict(record["view"])
+        if data is not None:
+            run.data = run.adapted(data)
         run.outcome = Outcome()
         run._fill(checkpoint)
         run.model.eval()
@@ -134,7 +138,7 @@ class Run:
                 raise RunError(
                     f"{self.path}: trained on data from memory; pass them: Run.open(path, data=…), or --data."
                 )
-            self.data = load_data(**origin)
+            self.data = self.adapted(load_data(**origin))
         return self.data
 
     def split(self, name: str) -> Split:
@@ -145,7 +149,15 @@ class Run:
         return data.parts[name]
 
     def batches(self, split: Split, seed: int = 0, size: int = _CHUNK) -> Callable[[], Iterator[Batch]]:
-        """The same batches at every call: one binarisation, keyed by the seed."""
+        """The same batches at every call: one binarisation, keyed by the seed.
+
+        Raises:
+            ValueError: for rows that the model's likelihood cannot score, and labels that it does not know.
+        """
+        check_rows(split, self.view, self.model.support, "the data to evaluate")
+        classes = self.model.condition.classes if self.model.condition and self.view.condition == "label" else None
+        if classes and split.labels is not None and split.labels.max() >= classes:
+            raise ValueError(f"data: this model takes labels from 0 to {classes - 1}, got {split.labels.max()}.")
         rows = feed(split, self.model.device, workers=0)
 
         def made() -> Iterator[Batch]:
@@ -228,27 +240,58 @@ class Run:
         return tuple(torch.cat(level).cpu().numpy() for level in zip(*found, strict=True))
 
     def score(self, split: Split, seed: int = 0, **options: Any) -> dict[str, np.ndarray]:
-        """Numbers of every row in nats: ``elbo``, ``distortion``, ``rate``, and ``nll_is`` if asked for."""
+        """Numbers of every row in nats: ``elbo``, ``distortion``, ``rate``; ``nll_is`` and ``nll_mc`` if asked for."""
         return self.evaluate(split, seed=seed, save=False, **options).per_datum
 
     def rows_of(self, data: DataSet) -> Split:
-        """All rows of other data, checked to be of the kind this model was trained on."""
+        """All rows of other data, checked and numbered as :meth:`adapted` does."""
+        return self.adapted(data).train
+
+    def adapted(self, data: DataSet) -> DataSet:
+        """Other data in the model's terms: checked to be of the kind it was trained on, classes matched by name.
+
+        Labels without names are taken as they are. The names of classes that had none in training are their numbers.
+
+        Raises:
+            ValueError: for data of another kind, and for classes that the model does not know.
+        """
         mine = self.folder.record()["spec"]
         if list(data.shape) != mine["shape"] or data.levels != mine["levels"]:
             raise ValueError(
                 f"data: this model takes data of shape {tuple(mine['shape'])} and levels {mine['levels']}, "
                 f"got shape {data.shape} and levels {data.levels}. Bring them to the form of the training data."
             )
-        if self.view.condition == "label" and (data.classes is None or data.classes > mine["classes"]):
-            got = "no labels" if data.classes is None else f"labels up to {data.classes - 1}"
-            raise ValueError(f"data: this model takes labels from 0 to {mine['classes'] - 1}, got {got}.")
-        return data.train
+        for part, split in data.parts.items():
+            check_rows(split, self.view, self.model.support, f"data set {data.name!r}, {part}")
+        return data if self.view.condition != "label" else _renumbered(data, mine)
 
     def report(self) -> Path:
         """Draws the pictures and writes ``report.html``; returns its path."""
         from .gallery import write_gallery
 
         return write_gallery(self)
+
+
+def _renumbered(data: DataSet, mine: dict[str, Any]) -> DataSet:
+    """The data with the numbers that their classes had in training."""
+    if data.classes is None or (data.class_names is None and data.classes > mine["classes"]):
+        got = "no labels" if data.classes is None else f"labels up to {data.classes - 1}"
+        raise ValueError(f"data: this model takes labels from 0 to {mine['classes'] - 1}, got {got}.")
+    known = tuple(mine.get("class_names") or map(str, range(mine["classes"])))
+    if data.class_names is None or data.class_names == known:
+        return data
+    if foreign := [name for name in data.class_names if name not in known]:
+        shown = ", ".join(known[:10]) + (" …" if len(known) > 10 else "")
+        raise ValueError(
+            f"data: this model was trained without the class {foreign[0]!r}; it knows {shown}. "
+            "Leave such rows out, or name their class as in training."
+        )
+    number = np.array([known.index(name) for name in data.class_names])
+    parts = {
+        part: Split(split.x, None if split.labels is None else number[split.labels])
+        for part, split in data.parts.items()
+    }
+    return replace(data, **parts, classes=mine["classes"], class_names=mine.get("class_names") and known)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

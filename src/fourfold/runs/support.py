@@ -1,0 +1,37 @@
+"""Whether rows are what a likelihood speaks of: all of them are looked at before any number is made of them."""
+
+__all__ = ["check_rows"]
+
+import numpy as np
+import torch
+
+from ..data import Split, View
+from ..data.rows import blocks
+from ..data.view import check_values
+from ..distributions import check_support
+from ..noise import Noise
+
+
+def check_rows(split: Split, view: View, support: str, name: str) -> bool:
+    """Checks every row as the model will see it; says whether some are grey where the likelihood wants 0 and 1.
+
+    Args:
+        split: the rows.
+        view: how they are shown.
+        support: of the likelihood, as :func:`fourfold.distributions.check_support` knows it.
+        name: what the data are called in errors.
+
+    Raises:
+        ValueError: for a value that the view cannot binarise, or that the likelihood cannot score.
+    """
+    check_values(split, view.levels, view.binarize, name)
+    if support == "real" or view.binarize is not None:  # 0 and 1 are in every support
+        return False
+    shown, grey = View(view.levels, dequantize=view.dequantize), False
+    for block in blocks(split.x):
+        x = shown(torch.from_numpy(np.array(block)), None, Noise(0)).x
+        check_support(x, "unit" if support == "binary" else support, name)
+        grey = grey or (support == "binary" and bool(((x != 0) & (x != 1)).any()))
+        if view.levels is not None and (grey or support != "binary"):
+            break  # the other rows are levels too
+    return grey
