@@ -17,8 +17,6 @@ def decoder(latent: int) -> nn.Module:
 
 
 if __name__ == "__main__":
-    import own_network as mine  # the name under which other programs can import it
-
-    networks = {"encoder": ff.own(mine.encoder, 8), "decoder": ff.own(mine.decoder, 8)}
+    networks = {"encoder": ff.own(encoder, 8), "decoder": ff.own(decoder, 8)}
     run = ff.fit(ff.recipes.vae(latent=8, **networks), ff.data.digits(), epochs=10)
     print(ff.load(run.path, trust=("own_network",)))
