@@ -34,9 +34,13 @@ def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0) -> 
     loop = intervals(job, launch(options))
 
     def piece() -> float:
+        nonlocal done
         start = time.perf_counter()
-        next(loop)
-        return (time.perf_counter() - start) / (steps * batch)
+        now = next(loop).step  # the interval at the end of an epoch can be a short one
+        seconds, trained = time.perf_counter() - start, now - done
+        done = now
+        return seconds / (trained * batch)
 
+    done = 0
     piece()  # the first is start-up
     return piece

@@ -25,9 +25,8 @@ class Average:
         self.live = {k: v for k, v in module_tensors(module).items() if v.is_floating_point()} if decay else {}
         self.mean = {name: p.detach().clone() for name, p in self.live.items()}
 
-    @torch.no_grad()
     def update(self) -> None:
-        """Takes in the present weights."""
+        """Takes in the present weights; to be called without gradient."""
         if self.mean:
             torch._foreach_lerp_(list(self.mean.values()), list(self.live.values()), 1 - self.decay)
 

@@ -6,18 +6,23 @@ import hashlib
 from types import TracebackType
 
 import torch
+from torch import nn
+
+# Homes of torch's modules that never draw after they are made.
+_QUIET = ("activation", "batchnorm", "container", "conv", "flatten", "linear", "normalization", "padding", "upsampling")
 
 
 class Borrowed:
     """While entered, ``key`` sets torch's global generators by what it is given; they are put back at the end.
 
     Modules of fourfold draw from the noise they are handed. A user's network may hold ``nn.Dropout``, which draws from
-    the global generator; keyed by seed and step, it too is the same in a run that was killed and resumed.
+    the global generator; keyed by seed and step, it too is the same in a run that was killed and resumed. Where no
+    module can draw, nothing is touched: threads that train side by side share the global generator.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.generators = [torch.default_generator]
-        if device.type == "cuda":
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.generators = [torch.default_generator] if any(map(_may_draw, module.modules())) else []
+        if self.generators and device.type == "cuda":
             self.generators.append(torch.cuda.default_generators[device.index or 0])
         self._kept: list[torch.Tensor] = []
 
@@ -27,6 +32,8 @@ class Borrowed:
 
     def key(self, *parts: object) -> None:
         """Sets the generators by this key."""
+        if not self.generators:
+            return
         number = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")
         for generator in self.generators:
             generator.manual_seed(number)
@@ -36,3 +43,11 @@ class Borrowed:
     ) -> None:
         for generator, state in zip(self.generators, self._kept, strict=True):
             generator.set_state(state)
+
+
+def _may_draw(module: nn.Module) -> bool:
+    """Whether a module is one that could draw: dropout and the like, and every class that is not known here."""
+    home = type(module).__module__
+    if home.startswith("torch.nn.modules."):
+        return home.removeprefix("torch.nn.modules.") not in _QUIET or type(module) in (nn.RReLU, nn.MultiheadAttention)
+    return not home.startswith("fourfold.")

@@ -92,13 +92,14 @@ class _Loop:
         self.order = Order(len(job.train), options.batch_size, options.seed)
         self.steps = self.order.steps(options.epochs)
         self.noise = Noise(options.seed, stream="train", device=fabric.device)
-        self.generator = Borrowed(fabric.device)
+        self.generator = Borrowed(job.step, fabric.device)
         self.feed = feed(job.train, fabric.device, workers=options.workers)
         self.held_out = feed(job.validation, fabric.device, workers=options.workers) if job.validation else None
         self.step = job.step
         optimiser = make_optimiser(self.step.parameters(), options)
         self.wrapped, self.optimiser = fabric.setup(self.step, optimiser)
         self.raw_optimiser = optimiser
+        self.parameters = list(self.step.parameters())
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
@@ -166,13 +167,13 @@ class _Loop:
                 (Tensor.backward if self.bare else self.fabric.backward)(loss / pieces if pieces > 1 else loss)
             numbers = seen if numbers is None else numbers + seen
         if self.options.clip:
-            torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.options.clip)
-        optimiser = self.raw_optimiser if self.bare else self.optimiser
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
+        (self.raw_optimiser if self.bare else self.optimiser).step()
+        for parameter in self.parameters:
+            parameter.grad = None
         with torch.no_grad():
             self.step.model.after_step(None)
-        self.average.update()
+            self.average.update()
         assert numbers is not None
         self.meter.add(numbers / pieces if pieces > 1 else numbers)
         self.state.step += 1
