@@ -112,13 +112,13 @@ class Noise(NoiseSource):
         return torch.rand(shape, generator=self._generator, device=self.device, dtype=dtype)
 
     def _levels(self, shape: list[int]) -> Tensor:
-        """⌊255 w / 65,536⌋ for 16-bit words w, in bytes: every level has probability 1/255 to within 2⁻¹⁶."""
+        """From 16-bit words, in bytes: 257 or 258 of the 65,536 words lead to each level, so 1/255 to within 2⁻¹⁶."""
         if self.device.type != "cpu":
             return torch.randint(0, 255, shape, generator=self._generator, device=self.device, dtype=torch.uint8)
         count = prod(shape)
         words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=self._generator)
         low, high = words.view(torch.uint8)[: 2 * count].view(2, count)
-        # With w = 256·high + low the quotient is high − [low < high], but for w = 65,535, where it is 254 too.
+        # high − [low < high] runs over 0 … 254 almost evenly; only high = low = 255 leads beyond, to 255.
         return (high - (low < high).view(torch.uint8)).clamp_(max=254).view(shape)
 
     def _key(self) -> int:

@@ -75,7 +75,7 @@ def vae(
     encoder: NetworkChoice = None,
     decoder: NetworkChoice = None,
 ) -> Recipe:
-    """The variational autoencoder, with dense networks: one hidden layer of 300 units each way.
+    """The variational autoencoder, by default with dense networks: one hidden layer of 300 units each way.
 
     Args:
         latent: size of z.

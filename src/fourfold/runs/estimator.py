@@ -161,15 +161,16 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self._over_rows(X, self.model_.decode).astype(X.dtype, copy=False)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        r"""A lower bound on log p(x) of every row, in nats, ``(N,)``: the ELBO, with the KL in closed form.
+        r"""The ELBO of every row, in nats, ``(N,)``: a lower bound on log p(x), summed up at fixed points.
 
         .. math:: \frac1L \sum_{l=1}^L \log p(x \mid \mu(x) + \sigma(x)\,\epsilon_l)
             - \mathrm{KL}(q(z|x) \,\|\, \mathcal N(0, I))
 
         The same L = 2 max(16, latent) points ε serve for every row, call and model, so that a number depends on
         nothing but the row and the model. They come in pairs ±ε, and their mean and covariance are exactly those of
-        N(0, I): with a linear decoder and a Gaussian likelihood the sum is the expectation itself; elsewhere it is
-        within hundredths of a nat of it. With a Gaussian likelihood the number is the logarithm of a density, which
+        N(0, I): with a linear decoder and a Gaussian likelihood the sum is the expectation itself, and the bound holds
+        for every row. Elsewhere the sum approximates it (on binary digits to about a tenth of a nat), so that a single
+        row can stand above its bound by as much. With a Gaussian likelihood the number is the logarithm of a density, which
         depends on the unit of X and may be above 0. A row so far out that its z overflows scores −inf.
         """
         X = self._checked(X)
