@@ -199,7 +199,7 @@ def test_a_disk_that_fails_leaves_no_part_of_a_page(tmp_path: Path, monkeypatch:
     def full(source: Path, target: Path) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("fourfold.runs.report.os.replace", full)
+    monkeypatch.setattr("fourfold._files.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(tmp_path, Report("title", {}))
     assert not list(tmp_path.iterdir())

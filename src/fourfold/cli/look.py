@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._checks import positive_int
+from .._files import whole
 from .flags import Parser
-from .show import target, whole
+from .show import target
 from .subject import add_data, add_run, open_run, subject
 
 if TYPE_CHECKING:
@@ -87,4 +88,5 @@ def _write_samples(run: "Run", n: int, label: int | None, seed: int, path: Path)
     from ..runs.gallery import samples
 
     x, _ = samples(run, n, label, seed)
-    whole(path, lambda file: np.savez(file, x=x))
+    with whole(path) as file:
+        np.savez(file, x=x)

@@ -1,12 +1,11 @@
 """What commands print and write."""
 
-__all__ = ["as_json", "columns", "target", "whole"]
+__all__ = ["as_json", "columns", "target"]
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -36,14 +35,3 @@ def target(out: str, *suffixes: str) -> Path:
         raise IsADirectoryError(f"--out: {path} is a folder. Name a file in it.")
     make_folder(path.parent, "Choose another with --out.")
     return path
-
-
-def whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes beside the path and renames: the path holds the old file or the new one, never a part."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

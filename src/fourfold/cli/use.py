@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._files import whole
 from .flags import Parser
-from .show import as_json, target, whole
+from .show import as_json, target
 from .subject import add_data, add_run, open_run, subject
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def encode(words: Sequence[str]) -> int:
         arrays["labels"] = rows.labels
     import numpy as np
 
-    whole(path, lambda file: np.savez(file, **arrays))
+    with whole(path) as file:
+        np.savez(file, **arrays)
     print(f"{path}: " + ", ".join(f"{name} {array.shape}" for name, array in arrays.items()))
     return 0
 
@@ -95,7 +97,8 @@ def score(words: Sequence[str]) -> int:
     lines = [",".join(["row", *(f"{name} [nats]" for name in columns)])]
     for i, numbers in enumerate(zip(*(found.per_datum[name].tolist() for name in columns), strict=True)):
         lines.append(",".join([str(i), *(f"{number:.9g}" for number in numbers)]))
-    whole(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+    with whole(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
     told = [f"{row.metric}: {row.estimator}, mean {row.value:.2f}" for row in found.rows if row.metric in columns]
     print(f"{path}: {len(lines) - 1} rows, in nats\n  " + "\n  ".join(told))
     for bound, of in _BOUNDS:

@@ -2,10 +2,11 @@
 
 __all__ = ["DPI", "GREY", "INK", "SMALL", "TEXT", "blank", "pixels", "png", "save", "tidy"]
 
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .._files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,10 +73,6 @@ def save(figure: "Figure", path: str | Path) -> Path:
     if not path.suffix:
         raise ValueError(f"save: path must end with a format, got {str(path)!r}. Use for example {path.name}.png.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(held, format=path.suffix[1:].lower())
-        os.replace(held, path)
-    finally:
-        held.unlink(missing_ok=True)
+    with whole(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower())
     return path

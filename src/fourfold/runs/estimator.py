@@ -170,8 +170,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         nothing but the row and the model. They come in pairs ±ε, and their mean and covariance are exactly those of
         N(0, I): with a linear decoder and a Gaussian likelihood the sum is the expectation itself, and the bound holds
         for every row. Elsewhere the sum approximates it (on binary digits to about a tenth of a nat), so that a single
-        row can stand above its bound by as much. With a Gaussian likelihood the number is the logarithm of a density, which
-        depends on the unit of X and may be above 0. A row so far out that its z overflows scores −inf.
+        row can stand above its bound by as much. With a Gaussian likelihood the number is the logarithm of a density,
+        which depends on the unit of X and may be above 0. A row so far out that its z overflows scores −inf.
         """
         X = self._checked(X)
         self._check_support(X, self.model_.support)

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .._files import whole
 from .._version import __version__
 from ..data.locate import make_folder
 
@@ -33,13 +34,8 @@ def _written(value: Any) -> str:
 
 
 def _put(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def next_folder(name: str) -> Path:

@@ -3,7 +3,6 @@
 __all__ = ["Picture", "Report", "ways_back", "write_report"]
 
 import json
-import os
 import shlex
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from math import floor, isfinite, log10
 from pathlib import Path
 from typing import Any
 
+from .._files import whole
 from .._version import __version__
 
 _Result = Mapping[str, Any]
@@ -104,12 +104,8 @@ def write_report(folder: str | Path, report: Report) -> Path:
     """
     path = Path(folder) / "report.html"
     page = _page(report)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as file:
+        file.write(page.encode())
     return path
 
 

@@ -4,12 +4,13 @@ __all__ = ["CheckpointError", "load_tensors", "module_tensors", "restore_module"
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .._files import whole
 
 _FORMAT = 1
 
@@ -50,16 +51,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
 
     plain = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
     header = {"fourfold": json.dumps({"format": _FORMAT, "digest": _digest(plain, state), "state": state})}
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(save(plain, metadata=header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        file.write(save(plain, metadata=header))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

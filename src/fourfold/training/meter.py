@@ -3,12 +3,13 @@
 __all__ = ["Meter", "MetricsLog", "NonFinite"]
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .._files import whole
 
 
 class NonFinite(RuntimeError):
@@ -77,9 +78,8 @@ class MetricsLog:
         if self.path is None or not self.path.exists():
             return
         kept = [line for line in self.path.read_text().splitlines(keepends=True) if _step(line) <= step]
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text("".join(kept))
-        os.replace(part, self.path)
+        with whole(self.path) as file:
+            file.write("".join(kept).encode())
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends one row."""
