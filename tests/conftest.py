@@ -1,6 +1,7 @@
 """What all tests share: shapes checked at run time, one thread, real data when there is some."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ import torch
 jaxtyping.install_import_hook("fourfold", "checked.annotations")
 
 torch.set_num_threads(1)
+# A suite started in the background ignores Ctrl-C, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("fourfold", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("fourfold")
 
