@@ -98,9 +98,7 @@ def known(built: torch.dtype, shift: float = 0.0, blur: float = 1.0) -> Known:
     network = nn.Linear(L, D, bias=False, dtype=built)
     with torch.no_grad():
         network.weight.copy_(weight)
-    # 0.5 and its logarithm: the scale must be the same number in both precisions, so the head is made in double
-    head = GaussianHead(D, scale).double()
-    head.log_scale.fill_(log(scale))
+    head = GaussianHead(D, scale)
     posterior = LinearPosterior(weight.double(), scale, shift, blur)
     model = VAE(posterior, StandardNormal(L), NetworkConditional(network, head, L)).double()
     return Known(model, weight.double(), scale)

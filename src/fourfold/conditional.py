@@ -35,6 +35,8 @@ class Condition:
         if c is None:
             wanted = f"integer labels 0…{self.classes - 1}" if self.classes else f"a tensor (B, {self.shape})"
             raise ValueError(f"c is missing: this model is conditioned on {wanted}. Pass c=…, or data with labels.")
+        if not isinstance(c, Tensor):
+            raise TypeError(f"c: wanted a tensor, got {c!r}. For one label for all: torch.full((n,), {c!r}).")
         if self.classes is not None and not c.is_floating_point():
             if c.ndim != 1:
                 raise ValueError(f"c: wanted labels of shape (B,), got {tuple(c.shape)}.")

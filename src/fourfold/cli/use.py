@@ -78,7 +78,13 @@ def encode(words: Sequence[str]) -> int:
     with whole(path) as file:
         np.savez(file, **arrays)
     print(f"{path}: " + ", ".join(f"{name} {array.shape}" for name, array in arrays.items()))
+    _tell_of_draws(run, given.seed)
     return 0
+
+
+def _tell_of_draws(run: "Run", seed: int) -> None:
+    if run.view.binarize == "dynamic":
+        print(f"pixels were binarised by a draw, seed {seed}: the draw of a row depends on its place in the data")
 
 
 def score(words: Sequence[str]) -> int:
@@ -101,6 +107,7 @@ def score(words: Sequence[str]) -> int:
         file.write(("\n".join(lines) + "\n").encode())
     told = [f"{row.metric}: {row.estimator}, mean {row.value:.2f}" for row in found.rows if row.metric in columns]
     print(f"{path}: {len(lines) - 1} rows, in nats\n  " + "\n  ".join(told))
+    _tell_of_draws(run, given.seed)
     for bound, of in _BOUNDS:
         if bound in columns:
             print(f"{bound} is {of}.")

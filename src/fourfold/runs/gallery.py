@@ -45,8 +45,10 @@ def samples(run: "Run", n: int, label: int | None = None, seed: int = 0) -> tupl
             c = torch.full_like(c, label)
         title += ", labels in turn" if label is None else f", label {label}"
     elif model.condition is not None:
-        c = _cycled(_first(run, "test", n).c, n)
-        title += ", given the observed part"
+        seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
+        again = torch.arange(n, device=model.device) % len(seen.x)
+        made = model.sample(n, None if seen.c is None else seen.c[again], noise)
+        return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
     return _array(model.sample(n, c, noise)), title
 
 
@@ -56,8 +58,7 @@ def draw_reconstructions(
     """The first n rows of a split as the model sees them, above the model's reconstructions."""
     batch = _first(run, split, n, seed)
     x_hat = run.model.reconstruct(batch.x, batch.c)
-    if batch.mask is not None:
-        x_hat = batch.mask * x_hat + (1 - batch.mask) * batch.x
+    x_hat = _with_observed(x_hat, batch.x, batch.mask)
     return _written(run, "reconstructions.png", out, pictures.reconstructions(_array(batch.x), _array(x_hat)))
 
 
@@ -77,8 +78,9 @@ def draw_traversal(
     moved = base.repeat(len(order), _STEPS, 1)
     for row, latent in enumerate(order):
         moved[row, :, int(latent)] = values
-    images = _decoded(run, moved.reshape(-1, len(base)), c).reshape(len(order), _STEPS, *run.split(split).shape)
-    return _written(run, "traversal.png", out, pictures.traversal(images, order, kl[order], values.numpy()))
+    made = _with_observed(_decoded(run, moved.reshape(-1, len(base)), c), batch.x[index], batch.mask)
+    images = _array(made).reshape(len(order), _STEPS, *run.split(split).shape)
+    return _written(run, "traversal.png", out, pictures.traversal(images, order, kl[order], values.cpu().numpy()))
 
 
 def write_gallery(run: "Run") -> Path:
@@ -143,7 +145,7 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
     if size == 2 and run.model.condition is None:
         values = pictures.normal_quantiles(15)
         across = np.stack(np.meshgrid(values, values, indexing="ij"), -1).reshape(-1, 2)
-        images = _decoded(run, torch.from_numpy(across), None)
+        images = _array(_decoded(run, torch.from_numpy(across), None))
         drawn = pictures.manifold(images.reshape(15, 15, *images.shape[1:]), values)
         caption = "Decoded at quantiles of the standard normal in both latents."
         add("The 2-D manifold", caption, lambda: _written(run, "manifold.png", None, drawn))
@@ -171,13 +173,14 @@ def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
     return next(run.batches(few, seed, size=n)())
 
 
-def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> np.ndarray:
+def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> Tensor:
     z = z.to(run.model.device, run.model.dtype)
-    return _array(run.model.decode(z, None if c is None else c.expand(len(z), *c.shape[1:])))
+    return run.model.decode(z, None if c is None else c.expand(len(z), *c.shape[1:]))
 
 
-def _cycled(c: Tensor | None, n: int) -> Tensor | None:
-    return None if c is None else c[torch.arange(n) % len(c)]
+def _with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """What the model made where it predicts, and the data where it was given them."""
+    return made if mask is None else mask * made + (1 - mask) * x
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -26,9 +26,9 @@ from .step import Step, readable
 
 _CHUNK = 1000
 _CAUSES = (
-    "Three likely causes: a learning rate too high (try --lr ten times smaller, or --clip 10); "
-    "a scale or variance that collapses (give the Gaussian likelihood a fixed scale or a higher floor); "
-    "data of another range than the likelihood's (look at fourfold data, or normalise yours)."
+    "Three likely causes: data of another range than the likelihood's (divide 8-bit values by 255, or bring features "
+    "to a scale near 1); a learning rate too high (try --lr ten times smaller, or --clip 10); "
+    "a scale or variance that collapses (give the Gaussian likelihood a fixed scale or a higher floor)."
 )
 
 

@@ -58,7 +58,7 @@ class Progress:
 
     def _epoch(self) -> str:
         per_epoch = self.order.n / self.order.batch
-        return f"epoch {min(self.done, self.steps) / per_epoch:.1f}/{self.steps / per_epoch:.3g}"
+        return f"epoch {min(self.done, self.steps) / per_epoch:.1f}/{self.steps / per_epoch:.1f}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
