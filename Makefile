@@ -8,7 +8,7 @@ TIDY := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 .PHONY: demo test check docs bench clean
 
 demo: .venv/.ready
-	$(BIN)/fourfold train vae --data digits --epochs 30
+	$(BIN)/fourfold train vae --data digits --epochs 200
 	$(BIN)/fourfold evaluate "$$(ls -td runs/vae-digits-*/ | head -n 1)"
 
 test: check
