@@ -140,3 +140,16 @@ def test_one_row_of_real_data_goes_through(tmp_path: Path) -> None:
     data = ff.data.DataSet("one", Split(rows), None, None, levels=None, classes=None)
     run = ff.fit(ff.recipes.vae(latent=2), data, epochs=2, out=tmp_path / "r", quiet=True)
     assert run.outcome.step == 2 and run.folder.record()["training"]["batch_size"] == 1
+
+
+def test_pictures_of_structured_prediction_show_what_was_observed(tmp_path: Path) -> None:
+    from fourfold.runs.gallery import samples
+
+    recipe = ff.recipes.structured_cvae(observed=2, latent=2, hidden=(8,))
+    run = ff.fit(recipe, ff.data.digits(), epochs=1, out=tmp_path / "r", quiet=True)
+    made, _ = samples(run, 5)
+    batch = next(run.batches(Split(run.split("test").x[:5]), size=5)())
+    assert batch.mask is not None
+    seen = (batch.mask == 0).expand_as(batch.x).numpy()
+    np.testing.assert_array_equal(made[seen], batch.x.numpy()[seen])
+    assert not np.isin(made[~seen], (0.0, 1.0)).all()  # the rest is the model's: means, not pixels

@@ -180,7 +180,7 @@ def test_dropout_is_keyed_by_seed_and_step_and_the_hosts_generator_stays(tmp_pat
 
 
 def test_nothing_is_judged_while_a_schedule_moves(tmp_path: Path) -> None:
-    recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:120")
+    recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:8:120")
     run = ff.fit(recipe, DIGITS, epochs=12, patience=1, out=tmp_path / "r", quiet=True)
     assert run.outcome.step >= 130  # no stop in the warm-up, where the objective falls because its weight rises
     assert run.outcome.best_step >= 120
