@@ -1,6 +1,6 @@
-"""Recipes: what is trained and with which objective; plans: a recipe's name and arguments, waiting for data."""
+"""Recipes: what is trained, by whom and to what end; plans: a recipe's name and arguments, waiting for data."""
 
-__all__ = ["Own", "Plan", "Recipe", "RecipeFunction", "argument_helps", "imported", "own", "recipe"]
+__all__ = ["Own", "Plan", "Player", "Recipe", "RecipeFunction", "Stage", "argument_helps", "imported", "own", "recipe"]
 
 import inspect
 import sys
@@ -24,18 +24,83 @@ _BUILDING = Lock()
 
 
 @dataclass(frozen=True)
+class Player:
+    """One of those who are trained in turn: some parameters, the objective they maximise, and when it is their turn.
+
+    At every step each player whose turn it is sees the same batch with noise of its own; parameters of the others
+    stand still meanwhile.
+
+    Args:
+        objective: any ``fourfold.objectives.Objective``.
+        parts: modules whose parameters are this player's; ``None`` takes those of the model and of the objective.
+        name: marks its numbers in metrics.jsonl; those of a stage's first player are not marked.
+        lr: factor on the run's learning rate.
+        betas: of Adam, if not its usual ones.
+        every: its turn comes at every so many steps of the stage, the first time at step ``every − 1``.
+        until: step of the stage from which on its turn comes at every step (``every`` > 1), or never again.
+    """
+
+    objective: nn.Module
+    parts: tuple[nn.Module, ...] | None = None
+    name: str = "main"
+    lr: float = 1.0
+    betas: tuple[float, float] | None = None
+    every: int = 1
+    until: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether it is this player's turn at this step of the stage."""
+        over = self.until is not None and step >= self.until
+        return (self.every > 1) if over else (step + 1) % self.every == 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: who plays, for which share of it, on which model.
+
+    Args:
+        players: the first one's objective is validated and judged.
+        name: marks its numbers in metrics.jsonl; those of the last stage are not marked.
+        share: of the steps of the run; the shares of all stages are scaled to sum to 1.
+        model: one that is trained on the way to the recipe's and shares weights with it; ``None`` is the recipe's.
+    """
+
+    players: tuple[Player, ...]
+    name: str = "main"
+    share: float = 1.0
+    model: nn.Module | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A model and the objective it is trained with.
+    """A model and the objective it is trained with; in stages and by several players, if one does not do.
 
     Args:
         model: any module that follows ``fourfold.models.Model``.
-        objective: any ``fourfold.objectives.Objective``.
+        objective: any ``fourfold.objectives.Objective``; with stages, that of the last one's first player.
         condition: what the data must give as c: ``None``, ``"label"``, or an object such as ``data.Quadrants``.
+        stages: in their order; empty for the ordinary case, one stage with one player.
     """
 
     model: nn.Module
     objective: nn.Module
     condition: Any = None
+    stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.stages and self.stages[-1].players[0].objective is not self.objective:
+            raise ValueError("Recipe: objective must be that of the first player of the last stage.")
+        for stage in self.stages:
+            names = [player.name for player in stage.players]
+            if len(set(names)) < len(names):
+                raise ValueError(f"Recipe: the players of a stage need names of their own, got {names}.")
+        if len({stage.name for stage in self.stages}) < len(self.stages):
+            raise ValueError("Recipe: the stages need names of their own.")
+
+    @property
+    def course(self) -> tuple[Stage, ...]:
+        """The stages; one with one player where none are given."""
+        return self.stages or (Stage((Player(self.objective),)),)
 
 
 @dataclass(frozen=True)

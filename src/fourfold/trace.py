@@ -106,9 +106,15 @@ class Term:
 
 @dataclass(frozen=True)
 class Terms:
-    """The parts of an objective, by name; the total is what is maximised."""
+    """The parts of an objective, by name; the total is what is maximised.
+
+    Attributes:
+        parts: by name.
+        summary: means over the batch, without gradient, which ``after_step`` gets (averaged over all processes).
+    """
 
     parts: Mapping[str, Term]
+    summary: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Float[Tensor, " B"]:

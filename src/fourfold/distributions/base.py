@@ -33,8 +33,10 @@ class Distribution(ABC):
     mass: ClassVar[bool] = False
     #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
     has_density: ClassVar[bool] = True
+    #: ``False`` where the mean has no closed form (a flow): ``mean`` then refuses, and ``centre`` is what there is.
+    has_mean: ClassVar[bool] = True
     #: ``True`` for a flow: log q of its own draw comes with the draw, and is many times dearer afterwards.
-    log_prob_with_draw: ClassVar[bool] = False
+    log_prob_with_draw: bool = False
 
     @property
     @abstractmethod
@@ -50,6 +52,11 @@ class Distribution(ABC):
     @abstractmethod
     def mean(self) -> Tensor:
         """The mean, of shape ``(*lead, *event)``."""
+
+    @property
+    def centre(self) -> Tensor:
+        """One representative event, ``(*lead, *event)``: the mean; for a flow, the image of its base's mean."""
+        return self.mean
 
     @abstractmethod
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -75,6 +82,18 @@ class Distribution(ABC):
     def kl_by_element(self, other: "Distribution") -> Tensor | None:
         """KL(self ‖ other) in nats for each element of the event, or ``None`` where there is no closed form."""
         return None
+
+    def kl(self, other: "Distribution") -> Tensor | None:
+        """KL(self ‖ other) in nats, ``(*lead,)``, or ``None`` where there is no closed form."""
+        by_element = self.kl_by_element(other)
+        return None if by_element is None else sum_events(by_element, len(self.event_shape))
+
+    def detached(self) -> Self:
+        """The same distribution, through whose parameters no gradient flows; a density at z still has one in z."""
+        raise ValueError(
+            f"{type(self).__name__}: its log q(z) at fixed parameters is not to be had at the price of one pass, so "
+            "estimators that leave the score out (sticking the landing, DReG) do not suit it. Take IWAE or the ELBO."
+        )
 
 
 class Factorised(Distribution):

@@ -76,6 +76,9 @@ class DiagonalGaussian(Factorised):
         log_scale = self.log_scale.expand_as(self.loc).expand(shape)
         return type(self)(self.loc.expand(shape), log_scale, self.event_ndim, self.standard)
 
+    def detached(self) -> Self:
+        return type(self)(self.loc.detach(), self.log_scale.detach(), self.event_ndim, self.standard)
+
     def entropy(self) -> Tensor:
         terms = self.log_scale.expand_as(self.loc) + (_HALF_LOG_TWO_PI + 0.5)
         return sum_events(terms, self.event_ndim)

@@ -3,7 +3,7 @@
 __all__ = ["Generated", "Model", "Pick"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,7 @@ class Model(nn.Module, ABC):
     def latent_shapes(self) -> tuple[Shape, ...]:
         """Shapes of the latents, from top to bottom."""
 
-    def after_step(self, summary: object) -> None:
+    def after_step(self, summary: Mapping[str, Tensor]) -> None:
         """The only place where state changes outside the optimiser (codebooks, running means). Here: none."""
 
     @torch.no_grad()
@@ -92,13 +92,13 @@ class Model(nn.Module, ABC):
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The posterior means given x, one tensor ``(B, *latent)`` a level."""
-        return tuple(level.z[0] for level in self.infer(x, c, lambda i, q: q.mean[None]).levels)
+        """The posterior means given x (for a flow its centre), one tensor ``(B, *latent)`` a level."""
+        return tuple(level.z[0] for level in self.infer(x, c, lambda i, q: q.centre[None]).levels)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The mean of p(x | z) at the posterior mean of z, ``(B, *data)``."""
-        return self.infer(x, c, lambda i, q: q.mean[None]).p_x.mean[0]
+        """The mean of p(x | z) at the posterior mean of z (for a flow its centre), ``(B, *data)``."""
+        return self.infer(x, c, lambda i, q: q.centre[None]).p_x.mean[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor | tuple[Tensor, ...], c: Tensor | None = None) -> Tensor:

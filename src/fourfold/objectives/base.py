@@ -1,8 +1,9 @@
 """What an objective is: a module from a trace to named terms in nats, to be maximised."""
 
-__all__ = ["Objective", "plain_terms", "rate", "with_penalties"]
+__all__ = ["Objective", "plain_terms", "rate", "reported", "with_penalties"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from math import isclose
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import non_negative, positive_int
-from ..distributions.base import sum_events
+from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
 from .schedules import Schedule
 
@@ -27,6 +28,8 @@ class Objective(nn.Module, ABC):
 
     #: ``True`` for a term that belongs to a whole batch (MMD, total correlation) and cannot be accumulated in pieces.
     batch_statistic: ClassVar[bool] = False
+    #: ``True`` for one that differentiates z by x: the step then asks for the gradient of x, in validation too.
+    input_gradient: ClassVar[bool] = False
 
     def __init__(self, draws: int = 1) -> None:
         super().__init__()
@@ -35,8 +38,21 @@ class Objective(nn.Module, ABC):
         self.values: dict[str, float] = {}
 
     @abstractmethod
-    def forward(self, trace: Trace) -> Terms:
-        """The terms for each datum of the batch."""
+    def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
+        """The terms for each datum of the batch; an objective that draws (prior samples, probes) takes the noise."""
+
+    def surrogate(self, model: Any, trace: Trace, terms: Terms) -> Tensor:
+        """What is differentiated instead of the total, ``(B,)``: where a gradient estimator differs, the value kept.
+
+        Args:
+            model: the model that gave the trace, for its conditionals at given latents (``model.at``).
+            trace: the pass.
+            terms: what ``forward`` made of it.
+        """
+        return terms.total
+
+    def after_step(self, summary: Mapping[str, Tensor]) -> None:
+        """State of the objective that changes after a step (a running mean, a controller), from ``Terms.summary``."""
 
     def hyper(self, name: str, value: float | Schedule) -> None:
         """Registers a hyper-parameter as a 0-d buffer, so that schedules and compiled steps share one program."""
@@ -67,10 +83,9 @@ class Objective(nn.Module, ABC):
 
 def rate(level: Level, monte_carlo: bool = False) -> Tensor:
     """KL(q ‖ p) of one level in nats, ``(B,)``: in closed form where there is one, else by Monte Carlo over draws."""
-    by_element = None if monte_carlo else level.q.kl_by_element(level.p)
-    if by_element is None:
+    kl = None if monte_carlo else level.q.kl(level.p)
+    if kl is None:
         return level.log_ratio.mean(0)
-    kl = sum_events(by_element, len(level.q.event_shape))
     return kl.mean(0) if kl.ndim > 1 else kl
 
 
@@ -81,6 +96,11 @@ def plain_terms(trace: Trace, monte_carlo: bool = False) -> dict[str, Tensor]:
     if rates:
         parts["rate"] = torch.stack(rates).sum(0) if len(rates) > 1 else rates[0]
     return parts
+
+
+def reported(trace: Trace) -> dict[str, Term]:
+    """The parts of the plain ELBO with weight 0, for objectives that are not made of them."""
+    return {name: Term(value, 0.0) for name, value in plain_terms(trace).items()}
 
 
 def with_penalties(parts: dict[str, Term], trace: Trace) -> Terms:

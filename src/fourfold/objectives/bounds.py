@@ -5,6 +5,7 @@ __all__ = ["ELBO", "Reconstruction"]
 from torch import Tensor
 
 from .._checks import choice
+from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
 from .base import Objective, plain_terms, with_penalties
 from .schedules import Schedule
@@ -35,7 +36,7 @@ class ELBO(Objective):
         self.hyper("beta", beta)
         self.monte_carlo = choice(kl, ("auto", "monte_carlo"), "ELBO: kl") == "monte_carlo"
 
-    def forward(self, trace: Trace) -> Terms:
+    def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         raw = plain_terms(trace, self.monte_carlo)
         parts = {"log_likelihood": Term(raw["log_likelihood"], 1.0)}
         if "rate" in raw:
@@ -52,5 +53,5 @@ class Reconstruction(Objective):
     squared error, up to a factor and a constant.
     """
 
-    def forward(self, trace: Trace) -> Terms:
+    def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         return with_penalties({"log_likelihood": Term(trace.log_likelihood.mean(0), 1.0)}, trace)

@@ -126,9 +126,8 @@ def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) ->
 def _train(
     prepared: Prepared, data: DataSet, options: Training, folder: RunFolder | None, fabric: Any, again: bool = False
 ) -> Run:
-    job = Job(
-        prepared.step, data.train, data.validation, options, folder.path if folder else None, again, options.quiet
-    )
+    path = folder.path if folder else None
+    job = Job(prepared.step, data.train, data.validation, options, path, again, options.quiet, prepared.stages)
     outcome: Outcome = train(job, fabric)
     if outcome.interrupted and folder is not None:
         raise KeyboardInterrupt(

@@ -14,8 +14,8 @@ from ..distributions import warn_of_grey
 from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
-from ..plan import Plan, Recipe, RecipeFunction
-from ..training import Step, Training
+from ..plan import Plan, Recipe, RecipeFunction, Stage
+from ..training import Step, Training, steps_of
 from .folder import RunError
 from .support import check_rows
 from .trust import network_of, recipe_of
@@ -28,6 +28,7 @@ class Prepared:
     step: Step
     record: dict[str, Any]
     name: str
+    stages: tuple[Stage, ...] = ()
 
 
 def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
@@ -43,14 +44,11 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         )
     made = plan.build(data.spec, options.seed) if isinstance(plan, Plan) else plan
     model, objective = made.model, made.objective
-    if not isinstance(model, Model) or not isinstance(objective, Objective):
-        raise TypeError(
-            f"fit: the recipe gave {type(model).__name__} and {type(objective).__name__}; "
-            "wanted a fourfold.models.Model and a fourfold.objectives.Objective."
-        )
+    _check_parts(made)
+    assert isinstance(model, Model) and isinstance(objective, Objective)
     view = _view(data, model, made.condition, options)
     step = Step(view, model, objective)
-    _look(step, data)
+    _look(step, made.stages, data)
     recipe = plan.to_dict() if isinstance(plan, Plan) else {"recipe": None, "arguments": {}}
     names = None if data.class_names is None else list(data.class_names)
     kind = {"levels": data.levels, "grey": data.grey, "classes": data.classes, "class_names": names}
@@ -65,7 +63,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
-    return Prepared(step, record, f"{name}-{data.name}")
+    return Prepared(step, record, f"{name}-{data.name}", made.stages)
 
 
 def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:
@@ -91,8 +89,19 @@ def _view(data: DataSet, model: Model, condition: Any, options: Training) -> Vie
     return View(data.levels, binarize=resolved, dequantize=options.dequantize, condition=condition)
 
 
+def _check_parts(made: Recipe) -> None:
+    for stage in made.course:
+        for player in stage.players:
+            model = made.model if stage.model is None else stage.model
+            if not isinstance(model, Model) or not isinstance(player.objective, Objective):
+                raise TypeError(
+                    f"fit: the recipe gave {type(model).__name__} and {type(player.objective).__name__}; "
+                    "wanted a fourfold.models.Model and a fourfold.objectives.Objective."
+                )
+
+
 @torch.no_grad()
-def _look(step: Step, data: DataSet) -> None:
+def _look(step: Step, stages: tuple[Stage, ...], data: DataSet) -> None:
     """Sees that the data are what the likelihood speaks of, and that the first pass goes through."""
     grey = {
         part: check_rows(split, step.view, step.model.support, f"data set {data.name!r}, {part}")
@@ -102,5 +111,6 @@ def _look(step: Step, data: DataSet) -> None:
         warn_of_grey(f"data set {data.name!r}")
     raw = torch.from_numpy(np.array(data.train.x[:2]))  # a copy: the rows may be read-only
     labels = None if data.train.labels is None else torch.from_numpy(np.array(data.train.labels[:2]))
-    step.eval()(raw, labels, Noise(0))
-    step.train()
+    for one in [step, *(one for players in steps_of(step, stages) for one in players)]:
+        one.eval()(raw, labels, Noise(0))
+        one.train()

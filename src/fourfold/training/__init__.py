@@ -11,10 +11,12 @@ __all__ = [
     "launch",
     "load_tensors",
     "restore_module",
+    "steps_of",
     "train",
 ]
 
 from .checkpoint import CheckpointError, load_tensors, restore_module
+from .course import steps_of
 from .engine import launch
 from .loop import Job, Outcome, intervals, train
 from .meter import NonFinite

@@ -19,6 +19,7 @@ def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
 
     Under ``torchrun`` the processes are there already, and are used.
     """
+    import atexit
     import os
 
     from lightning_fabric import Fabric
@@ -39,7 +40,17 @@ def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
             loggers=list(loggers),
         )
         fabric.launch()
+    if parallel:
+        # Gloo's threads must be joined before the interpreter goes, or now and then it aborts at the very end.
+        atexit.register(_part)
     return fabric
+
+
+def _part() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _accelerator(wanted: str) -> str:

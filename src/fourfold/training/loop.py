@@ -14,14 +14,17 @@ from torch import Tensor
 
 from ..data import Order, Split, feed
 from ..noise import Noise
+from ..plan import Stage
 from .average import Average
 from .borrowed import Borrowed
-from .checkpoint import load_tensors, module_tensors, restore_module, save_tensors
+from .checkpoint import load_tensors, module_tensors, save_tensors
+from .course import Act, Actor, course_of
 from .interrupt import Interrupts
-from .meter import Meter, MetricsLog, NonFinite
-from .optimisers import make_optimiser, parse_lr_schedule
+from .meter import MetricsLog, NonFinite
+from .optimisers import parse_lr_schedule
 from .options import Training
 from .progress import Progress
+from .saved import gathered, restored
 from .step import Step, readable
 
 _CHUNK = 1000
@@ -44,6 +47,7 @@ class Job:
         folder: where checkpoints and metrics go; ``None`` writes nothing.
         resume: take up the folder's last checkpoint, if there is one.
         quiet: no progress bar.
+        stages: of training, the last of which ends with the step's own objective; empty for one with one player.
     """
 
     step: Step
@@ -53,6 +57,7 @@ class Job:
     folder: Path | None = None
     resume: bool = False
     quiet: bool = False
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass
@@ -96,15 +101,11 @@ class _Loop:
         self.feed = feed(job.train, fabric.device, workers=options.workers)
         self.held_out = feed(job.validation, fabric.device, workers=options.workers) if job.validation else None
         self.step = job.step
-        optimiser = make_optimiser(self.step.parameters(), options)
-        self.wrapped, self.optimiser = fabric.setup(self.step, optimiser)
-        self.raw_optimiser = optimiser
-        self.parameters = list(self.step.parameters())
+        self.acts = course_of(job.step, job.stages, self.steps, options, fabric)
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
         self.average = Average(self.step, options.ema)
-        self.meter = Meter(min(options.log_steps, max(self.steps, 1)), fabric.device)
         self.state = Outcome()
         self.main = fabric.is_global_zero
         self.folder = job.folder if self.main else None
@@ -118,7 +119,8 @@ class _Loop:
             self._take_up()
         self.log.cut(self.state.step)
         started, before = time.monotonic(), self.state.seconds
-        self.step.train()
+        for actor in self._actors():
+            actor.step.train()
         shard = (self.fabric.global_rank, self.fabric.world_size)
         progress = Progress(self.order, self.steps, self.state.step, quiet=self.job.quiet or not self.main)
         rows = self.feed.batches(self.order, self.state.step, self.steps, shard)
@@ -136,62 +138,91 @@ class _Loop:
                 yield self.state
         self.state.interrupted = self.state.step < self.steps and not self.state.stopped_early
         self.state.finished = not self.state.interrupted
-        if self.meter.filled().isfinite().all():  # an interrupt may come between a bad loss and its discovery
+        # An interrupt may come between a bad loss and its discovery.
+        if all(actor.meter.filled().isfinite().all() for actor in self._actors()):
             self._checkpoint()
 
     def _intervals(self) -> Iterator[int]:
-        """Steps at which numbers are read: every ``log_steps``, at the end of each epoch, and at the last step."""
+        """Steps at which numbers are read: every ``log_steps``, at the end of each epoch and stage, and at the last."""
         epoch, every = 1, self.options.log_steps
         step = self.state.step
         while step < self.steps and not self.state.stopped_early:
             while (end := self.order.steps(epoch)) <= step:
                 epoch += 1
-            step = min((step // every + 1) * every, end, self.steps)
+            step = min((step // every + 1) * every, end, self._act(step).end)
             yield step
 
+    def _act(self, step: int) -> Act:
+        """The stage to which the update number ``step`` belongs; after the last one, still the last stage."""
+        return next((act for act in self.acts if step < act.end), self.acts[-1])
+
+    def _actors(self) -> list[Actor]:
+        return [actor for act in self.acts for actor in act.actors]
+
     def _advance(self, raw: Tensor, labels: Tensor | None) -> None:
-        """One optimiser step; a batch that is accumulated in pieces sees the noise the whole would see."""
+        """One step: each player whose turn it is takes an optimiser step on the same batch."""
+        act = self._act(self.state.step)
+        local = self.state.step - act.start
+        factor = 1.0 if self.lr.kind == "constant" else self.lr(local, act.end - act.start)
+        for actor in act.actors:
+            if actor.player.due(local):
+                actor.take_turn()
+                self._turn(actor, local, raw, labels)
+                actor.update(self.options, factor, self.bare)
+                actor.leave()
+                self._after(actor)
+        with torch.no_grad():
+            self.average.update()
+        self.state.step += 1
+
+    def _turn(self, actor: Actor, local: int, raw: Tensor, labels: Tensor | None) -> None:
+        """The gradient of one player; a batch that is accumulated in pieces sees the noise the whole would see."""
         step, pieces = self.state.step, self.options.accumulate
-        self.step.objective.advance(step)
-        if self.lr.kind != "constant":
-            for group in self.raw_optimiser.param_groups:
-                group["lr"] = self.options.lr * self.lr(step, self.steps)
+        actor.step.objective.advance(local)
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        self.generator.key(self.options.seed, step, rank)
+        self.generator.key(self.options.seed, step, rank, *([actor.stream] if actor.stream else []))
+        source = self.noise.fork(actor.stream) if actor.stream else self.noise
         numbers: Tensor | None = None
+        self.summary: dict[str, Tensor] = {}
         for i, (part, marks) in enumerate(_pieces(raw, labels, pieces)):
-            noise = self.noise.at(step, (rank * pieces + i, world * pieces))
-            waiting = self.fabric.no_backward_sync(self.wrapped) if i < pieces - 1 else nullcontext()
+            noise = source.at(step, (rank * pieces + i, world * pieces))
+            waiting = self.fabric.no_backward_sync(actor.wrapped) if i < pieces - 1 else nullcontext()
             with waiting:
-                loss, seen = (self.step if self.bare else self.wrapped)(part, marks, noise)
+                loss, seen = (actor.step if self.bare else actor.wrapped)(part, marks, noise)
                 (Tensor.backward if self.bare else self.fabric.backward)(loss / pieces if pieces > 1 else loss)
             numbers = seen if numbers is None else numbers + seen
-        if self.options.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
-        (self.raw_optimiser if self.bare else self.optimiser).step()
-        for parameter in self.parameters:
-            parameter.grad = None
-        with torch.no_grad():
-            self.step.model.after_step(None)
-            self.average.update()
+            for name, value in actor.step.summary.items():
+                self.summary[name] = self.summary[name] + value / pieces if i else value / pieces
         assert numbers is not None
-        self.meter.add(numbers / pieces if pieces > 1 else numbers)
-        self.state.step += 1
+        actor.meter.add(numbers / pieces if pieces > 1 else numbers, step)
+
+    @torch.no_grad()
+    def _after(self, actor: Actor) -> None:
+        """What changes outside the optimiser, from means over the whole batch."""
+        summary = self.summary
+        if summary and self.fabric.world_size > 1:
+            summary = {k: self.fabric.all_reduce(v, reduce_op="mean") for k, v in summary.items()}
+        actor.step.model.after_step(summary)
+        actor.step.objective.after_step(summary)
 
     def _boundary(self, progress: Progress) -> None:
         """Reads the interval's numbers, validates at the end of an epoch, logs, and saves if it is time."""
         state = self.state
         state.epoch = state.step * self.order.batch / self.order.n
-        try:
-            row = readable(self.step, self._mean(self.meter.read(self.step.names, state.step)))
-        except NonFinite as error:
-            raise NonFinite(f"Training stopped at {error}. {self._last_good()} {_CAUSES}") from None
-        state.metrics = {f"train/{name}": value for name, value in row.items()}
+        act = self._act(state.step - 1)
+        state.metrics = {}
+        for actor in act.actors:
+            try:
+                numbers = actor.meter.read(actor.step.names)
+            except NonFinite as error:
+                raise NonFinite(f"Training stopped at {error}. {self._last_good()} {_CAUSES}") from None
+            row = readable(actor.step, self._mean(numbers)) if numbers else {}
+            state.metrics |= {f"train/{actor.mark}{name}": value for name, value in row.items()}
         epoch = round(state.epoch)
         at_end = state.step == self.order.steps(epoch) and epoch % self.options.validate_epochs == 0
         if self.held_out is not None and (at_end or state.step == self.steps):
-            self._validate()
-        rate = self.optimiser.param_groups[0]["lr"]
+            self._validate(act)
+        rate = act.first.raw_optimiser.param_groups[0]["lr"]
         line = {"step": state.step, "epoch": round(state.epoch, 6), **state.metrics, "lr": rate}
         self.log.write({**line, "seconds": round(state.seconds, 3)})
         self.fabric.log_dict(state.metrics, state.step)
@@ -200,36 +231,37 @@ class _Loop:
             self._checkpoint()
 
     @torch.no_grad()
-    def _validate(self) -> None:
-        """The training objective and the plain ELBO on the held-out rows, with the same noise every time."""
+    def _validate(self, act: Act) -> None:
+        """The stage's first objective and the plain ELBO on the held-out rows, with the same noise every time."""
         assert self.held_out is not None
-        self.step.eval()
+        step = act.first.step.eval()
         total = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         count = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         shard = (self.fabric.global_rank, self.fabric.world_size)
-        with self.average.borrowed(), closing(self.held_out.chunks(_CHUNK, shard)) as chunks:
+        averaged = self.average.borrowed() if step is self.step else nullcontext()
+        with averaged, closing(self.held_out.chunks(_CHUNK, shard)) as chunks:
             for start, raw, labels in chunks:
                 noise = Noise(self.options.seed, stream="validation", step=start, device=self.fabric.device)
                 self.generator.key(self.options.seed, "validation", start)
                 with self.fabric.autocast():
-                    _, numbers = self.step(raw, labels, noise)
+                    _, numbers = step(raw, labels, noise)
                 total, count = total + numbers.double() * len(raw), count + len(raw)
             if self.fabric.world_size > 1:
-                total = self.fabric.all_reduce(total.expand(len(self.step.names)).contiguous(), reduce_op="sum")
+                total = self.fabric.all_reduce(total.expand(len(step.names)).contiguous(), reduce_op="sum")
                 count = self.fabric.all_reduce(count, reduce_op="sum")
-            row = readable(self.step, (total / count).tolist())
-            self.step.train()
-            self.state.metrics |= {f"validation/{name}": value for name, value in row.items()}
-            self._judge(row["objective [nats]"])
+            row = readable(step, (total / count).tolist())
+            step.train()
+            self.state.metrics |= {f"validation/{act.first.mark}{name}": value for name, value in row.items()}
+            self._judge(row["objective [nats]"], act)
 
-    def _judge(self, objective: float) -> None:
+    def _judge(self, objective: float, act: Act) -> None:
         state = self.state
         if not torch.tensor(objective).isfinite():
             raise NonFinite(
                 f"Training stopped at step {state.step}: the validation objective is {objective}. "
                 f"{self._last_good()} {_CAUSES}"
             )
-        if not self.step.objective.settled(state.step, self.steps):
+        if act is not self.acts[-1] or not self.step.objective.settled(state.step - act.start, act.end - act.start):
             return  # values at different weights are not comparable: none is the best, and none is waited for
         if objective > state.best:
             state.best, state.best_step, state.waited = objective, state.step, 0
@@ -250,12 +282,9 @@ class _Loop:
             facts = {"step": self.state.best_step, "seconds": self.state.seconds}
             save_tensors(home / "best.safetensors", weights, facts)
             self.best_tensors = None
-        tensors = {f"weights/{k}": v for k, v in module_tensors(self.step).items()}
-        tensors |= {f"average/{k}": v for k, v in self.average.mean.items()}
-        tensors |= _optimiser_tensors(self.raw_optimiser)
-        tensors["meter"] = self.meter.filled()
+        tensors, names = gathered(self.acts, self.average)
         state = {k: v for k, v in vars(self.state).items() if k != "metrics"}
-        state |= {"names": self.step.names, "best": None if state["best"] == float("-inf") else state["best"]}
+        state |= {**names, "best": None if state["best"] == float("-inf") else state["best"]}
         save_tensors(home / "last.safetensors", tensors, state)
 
     def _take_up(self) -> None:
@@ -265,12 +294,9 @@ class _Loop:
         if not path.exists():
             return
         tensors, state = load_tensors(path)
-        restore_module(self.step, _under("weights/", tensors), str(path))
-        self.average.restore(_under("average/", tensors))
-        _restore_optimiser(self.raw_optimiser, _under("optimiser/", tensors))
-        self.step.names = tuple(state.pop("names"))
+        restored(self.acts, self.average, tensors, state, str(path))
+        del state["names"], state["metered"]
         best = state.pop("best")
-        self.meter.restore(tensors["meter"])
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False
 
@@ -300,13 +326,17 @@ def _check(job: Job, world: int) -> None:
             "patience: early stopping judges by the validation data, and these data have none. "
             "Leave --patience out, or take a split with validation data."
         )
-    objective = job.step.objective
-    if objective.batch_statistic and job.options.accumulate > 1:
+    objectives: list[Any] = [job.step.objective]
+    objectives += [player.objective for stage in job.stages for player in stage.players]
+    objective = next((one for one in objectives if one.batch_statistic), None)
+    if objective is None:
+        return
+    if job.options.accumulate > 1:
         raise ValueError(
             f"accumulate: {type(objective).__name__} is a statistic of the whole batch, and would be another one on "
             "pieces of it. Leave --accumulate out."
         )
-    if objective.batch_statistic and world > 1:
+    if world > 1:
         raise ValueError(
             f"devices: {type(objective).__name__} is a statistic of the whole batch, which no process sees alone. "
             "Train it with one process."
@@ -319,20 +349,3 @@ def _pieces(raw: Tensor, labels: Tensor | None, count: int) -> Iterator[tuple[Te
         return
     marks = [None] * count if labels is None else labels.chunk(count)
     yield from zip(raw.chunk(count), marks, strict=True)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"optimiser/{i}/{key}": torch.as_tensor(v) for i, values in state.items() for key, v in values.items()}
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition("/")
-        state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -28,38 +28,42 @@ class Meter:
         self.capacity, self.device = capacity, device
         self.rows: Tensor | None = None
         self.count = 0
+        self.steps: list[int] = []
 
-    def add(self, numbers: Tensor) -> None:
-        """One step's numbers."""
+    def add(self, numbers: Tensor, step: int) -> None:
+        """The numbers of one step."""
         if self.rows is None:
             self.rows = torch.zeros(self.capacity, len(numbers), dtype=numbers.dtype, device=self.device)
         self.rows[self.count].copy_(numbers)
         self.count += 1
+        self.steps.append(step)
 
     def filled(self) -> Tensor:
         """The rows of the interval so far, ``(count, numbers)``."""
         return self.rows[: self.count].clone() if self.rows is not None and self.count else torch.zeros(0, 0)
 
-    def restore(self, rows: Tensor) -> None:
+    def restore(self, rows: Tensor, steps: list[int]) -> None:
         """Takes up an interval where a checkpoint left it."""
-        self.count = 0
-        for row in rows.to(self.device):
-            self.add(row)
+        self.count, self.steps = 0, []
+        for row, step in zip(rows.to(self.device), steps, strict=True):
+            self.add(row, step)
 
-    def read(self, names: tuple[str, ...], last_step: int) -> list[float]:
-        """The means over the interval, which then starts anew; the last row's step is given.
+    def read(self, names: tuple[str, ...]) -> list[float]:
+        """The means over the interval, which then starts anew; nothing where there was no step.
 
         Raises:
             NonFinite: naming the first step and the first term that is not finite.
         """
+        if not self.count:
+            return []
         rows = self.filled().to("cpu", torch.float64)
         bad = ~rows.isfinite()
         if bad.any():
             first = int(bad.any(1).nonzero()[0])
             order = [i for i, n in enumerate(names) if n != "objective"] + [0]
             term = next(names[i] for i in order if bad[first, i])
-            raise NonFinite(f"step {last_step - self.count + 1 + first}: {term} is {rows[first, names.index(term)]}")
-        self.count = 0
+            raise NonFinite(f"step {self.steps[first] + 1}: {term} is {rows[first, names.index(term)]}")
+        self.count, self.steps = 0, []
         return rows.mean(0).tolist()
 
 

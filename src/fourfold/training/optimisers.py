@@ -16,18 +16,28 @@ if TYPE_CHECKING:
     from .options import Training
 
 OPTIMISERS = ("adam", "adamax", "adamw")
-_FORMS = {"constant": 0, "cosine": 1, "decay": 2}
+_FORMS = {"burda": 0, "constant": 0, "cosine": 1, "decay": 2}
 
 
-def make_optimiser(parameters: Iterable[Tensor], options: "Training") -> Optimizer:
-    """The optimiser, fused where torch can: the largest single gain of a small model's step."""
+def make_optimiser(
+    parameters: Iterable[Tensor], options: "Training", factor: float = 1.0, betas: tuple[float, float] | None = None
+) -> Optimizer:
+    """The optimiser, fused where torch can: the largest single gain of a small model's step.
+
+    Args:
+        parameters: what it changes.
+        options: which one, and its numbers.
+        factor: on the learning rate.
+        betas: decays of its two averages, if not the usual ones.
+    """
     from torch.optim import Adam, Adamax, AdamW
 
+    lr, eps, betas = options.lr * factor, options.eps, betas or (0.9, 0.999)
     if options.optimiser == "adamax":
-        return Adamax(parameters, lr=options.lr)
+        return Adamax(parameters, lr=lr, betas=betas, eps=eps)
     if options.optimiser == "adamw":
-        return AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
-    return Adam(parameters, lr=options.lr, fused=True)
+        return AdamW(parameters, lr=lr, betas=betas, eps=eps, weight_decay=options.weight_decay, fused=True)
+    return Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,8 @@ class LearningRate:
     """The factor on the learning rate, a pure function of the step.
 
     ``constant``; ``cosine:final``: down a half cosine to ``final``; ``decay:factor:share``: constant, then falling
-    geometrically to ``factor`` over the last ``share`` of training.
+    geometrically to ``factor`` over the last ``share`` of training; ``burda``: eight stages, each three times as long
+    as the one before, at 10^(−i/7), i = 0…7 (Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519).
     """
 
     kind: str
@@ -49,6 +60,9 @@ class LearningRate:
             return self.first + (1 - self.first) * 0.5 * (1 + cos(pi * min(done, 1.0)))
         if self.kind == "decay":
             return self.first ** max(0.0, (done - (1 - self.second)) / self.second)
+        if self.kind == "burda":
+            # Stage i ends after (3^(i+1) − 1)/2 of 3,280 parts: 1, 4, 13, 40, 121, 364, 1093, 3280.
+            return 10 ** (-sum(2 * done * 3280 >= 3**i - 1 for i in range(1, 8)) / 7)
         return 1.0
 
 
@@ -64,7 +78,7 @@ def parse_lr_schedule(text: str) -> LearningRate:
         raise ValueError(f"lr_schedule: {unknown('schedule', kind, _FORMS)} Write for example decay:0.1:0.4.")
     if len(values) > _FORMS[kind]:
         raise ValueError(f"lr_schedule {text!r}: {kind} takes at most {_FORMS[kind]} values.")
-    defaults = {"constant": (), "cosine": (0.0,), "decay": (0.1, 0.4)}[kind]
+    defaults = {"burda": (), "constant": (), "cosine": (0.0,), "decay": (0.1, 0.4)}[kind]
     try:
         numbers = [float(v) for v in values] + list(defaults[len(values) :])
     except ValueError:

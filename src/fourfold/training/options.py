@@ -20,7 +20,8 @@ class Training:
         batch_size: data a step, over all processes; at most the number of training data.
         lr: learning rate.
         optimiser: adam, adamw or adamax.
-        lr_schedule: constant; cosine[:final factor]; decay[:factor[:share of training, at its end]].
+        lr_schedule: constant; cosine[:final factor]; decay[:factor[:share of training, at its end]]; burda.
+        eps: of the optimiser: what is added to the root of the second moment.
         weight_decay: of adamw.
         clip: largest norm of the gradient; 0 does not clip.
         ema: decay of an exponential average of the weights, used for evaluation; 0 keeps none.
@@ -47,6 +48,7 @@ class Training:
     lr: float = 1e-3
     optimiser: str = "adam"
     lr_schedule: str = "constant"
+    eps: float = 1e-8
     weight_decay: float = 0.01
     clip: float = 0.0
     ema: float = 0.0
@@ -70,6 +72,7 @@ class Training:
         for name in ("epochs", "weight_decay", "clip", "patience", "workers", "checkpoint_seconds"):
             non_negative(getattr(self, name), name)
         positive(self.lr, "lr")
+        positive(self.eps, "eps")
         fraction(self.ema, "ema")
         choice(self.optimiser, OPTIMISERS, "optimiser")
         choice(self.precision, _PRECISIONS, "precision")

@@ -2,6 +2,8 @@
 
 __all__ = ["Step", "readable"]
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -28,13 +30,17 @@ class Step(nn.Module):
         self.view, self.model, self.objective = view, model, objective
         self.names: tuple[str, ...] = ()
         self.weights: dict[str, float] = {}
+        self.summary: dict[str, Tensor] = {}
 
     def forward(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource) -> tuple[Tensor, Tensor]:
         """The loss, and what ``names`` names: the total, each part's batch mean, and the weights that may move."""
         batch = self.view(raw, labels, noise)
-        trace = self.model(batch.x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
-        terms: Terms = self.objective(trace)
+        with torch.enable_grad() if self.objective.input_gradient else nullcontext():
+            x = batch.x.detach().requires_grad_() if self.objective.input_gradient else batch.x
+            trace = self.model(x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
+            terms: Terms = self.objective(trace, noise)
         total = terms.total
+        self.summary = {name: value.detach() for name, value in terms.summary.items()}
         # Weights that are plain numbers are told once; those that a schedule may move are read with the rest.
         moving = {name: part.weight for name, part in terms.parts.items() if isinstance(part.weight, Tensor)}
         self.weights = {n: float(p.weight) for n, p in terms.parts.items() if not isinstance(p.weight, Tensor)}
@@ -42,7 +48,8 @@ class Step(nn.Module):
         with torch.no_grad():
             means = torch.stack([total, *(part.value for part in terms.parts.values())]).mean(1)
             numbers = torch.cat([means, torch.stack(list(moving.values())).to(means)]) if moving else means
-        return -total.mean(), numbers
+        learnt = self.objective.surrogate(self.model, trace, terms) if torch.is_grad_enabled() else total
+        return -learnt.mean(), numbers
 
 
 def readable(step: Step, numbers: list[float]) -> dict[str, float]:

@@ -1,0 +1,116 @@
+"""The course of training: its stages, and in each the players that are stepped in turn."""
+
+__all__ = ["Act", "Actor", "course_of", "steps_of"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..plan import Player, Stage
+from .meter import Meter
+from .optimisers import make_optimiser
+from .options import Training
+from .step import Step
+
+
+class Actor:
+    """One player of one stage, ready to be stepped.
+
+    Args:
+        player: who.
+        step: what is trained; for the last stage's first player the run's own step.
+        mark: prefix of its numbers, ``""`` for the run's own step.
+        stream: of its noise; the first player of a stage has the run's own.
+        options: how.
+        fabric: the engine.
+    """
+
+    def __init__(self, player: Player, step: Step, mark: str, stream: str, options: Training, fabric: Any) -> None:
+        self.player, self.step, self.mark, self.stream = player, step, mark, stream
+        parts = player.parts or (step.model, step.objective)
+        self.parameters = _unique(p for part in parts for p in part.parameters() if p.requires_grad)
+        self._all = _unique(p for p in step.parameters() if p.requires_grad)
+        self.apart = len(self.parameters) < len(self._all)
+        self.raw_optimiser = make_optimiser(self.parameters, options, player.lr, player.betas)
+        self.take_turn()  # the engine synchronises what is trained: nothing else may look trainable to it
+        self.wrapped, self.optimiser = fabric.setup(step, self.raw_optimiser)
+        self.meter = Meter(options.log_steps, fabric.device)
+
+    def take_turn(self) -> None:
+        """Everything that is not this player's stands still."""
+        if self.apart:
+            own = set(map(id, self.parameters))
+            for parameter in self._all:
+                parameter.requires_grad_(id(parameter) in own)
+
+    def leave(self) -> None:
+        """What stood still may be another's."""
+        if self.apart:
+            for parameter in self._all:
+                parameter.requires_grad_(True)
+
+    def update(self, options: Training, factor: float, bare: bool) -> None:
+        """One step of the optimiser at this factor on the learning rate; the gradients are spent."""
+        if factor != 1:
+            for group in self.raw_optimiser.param_groups:
+                group["lr"] = options.lr * self.player.lr * factor
+        if options.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
+        (self.raw_optimiser if bare else self.optimiser).step()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """A stage as it is played: from the step ``start`` up to, and without, ``end``."""
+
+    stage: Stage
+    start: int
+    end: int
+    actors: tuple[Actor, ...]
+
+    @property
+    def first(self) -> Actor:
+        """Whose objective is validated."""
+        return self.actors[0]
+
+
+def steps_of(step: Step, stages: tuple[Stage, ...]) -> list[list[Step]]:
+    """For each stage the step of each player; the last stage's first is the one that is given."""
+    made: list[list[Step]] = []
+    for stage in stages:
+        model: Any = step.model if stage.model is None else stage.model
+        objectives: list[Any] = [player.objective for player in stage.players]
+        made.append([Step(step.view, model, objective) for objective in objectives])
+    if made:
+        made[-1][0] = step
+    return made
+
+
+def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Training, fabric: Any) -> list[Act]:
+    """The stages with their share of the steps, every player with its optimiser."""
+    stages = stages or (Stage((Player(step.objective),)),)
+    total, done, start = sum(stage.share for stage in stages), 0.0, 0
+    acts = []
+    made = steps_of(step, stages)
+    for stage, players in zip(stages, made, strict=True):
+        done += stage.share
+        end = steps if stage is stages[-1] else round(steps * done / total)
+        actors = []
+        for i, (player, one) in enumerate(zip(stage.players, players, strict=True)):
+            names = [stage.name] * (stage is not stages[-1]) + [player.name] * (i > 0)
+            mark = "".join(f"{name}/" for name in names)
+            actors.append(Actor(player, one, mark, player.name if i else "", options, fabric))
+        for actor in actors:
+            actor.leave()
+        acts.append(Act(stage, start, end, tuple(actors)))
+        start = end
+    return acts
+
+
+def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return list({id(p): p for p in parameters}.values())

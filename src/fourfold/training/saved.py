@@ -1,0 +1,79 @@
+"""What a checkpoint holds of a course of training, and how it gets back to where it was."""
+
+__all__ = ["gathered", "restored"]
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .average import Average
+from .checkpoint import module_tensors, restore_module
+from .course import Act, Actor
+
+
+def gathered(acts: list[Act], average: Average) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Every tensor of every player under a name of its own, with what belongs to them in words."""
+    main = acts[-1].first
+    tensors = {f"weights/{k}": v for k, v in module_tensors(main.step).items()}
+    tensors |= {f"average/{k}": v for k, v in average.mean.items()}
+    for actor, extra in _actors(acts):
+        place = _place(actor)
+        tensors |= {f"weights{place}/{k}": v for k, v in extra.items()}
+        tensors |= {f"optimiser{place}/{k}": v for k, v in _optimiser_tensors(actor.raw_optimiser).items()}
+        tensors[f"meter{place}"] = actor.meter.filled()
+    names = {_place(actor): list(actor.step.names) for actor, _ in _actors(acts)}
+    return tensors, {"names": names, "metered": {_place(actor): actor.meter.steps for actor, _ in _actors(acts)}}
+
+
+def restored(acts: list[Act], average: Average, tensors: dict[str, Tensor], state: dict[str, Any], source: str) -> None:
+    """Puts everything that ``gathered`` took back where it was."""
+    main = acts[-1].first
+    restore_module(main.step, _under("weights/", tensors), source)
+    average.restore(_under("average/", tensors))
+    for actor, extra in _actors(acts):
+        place = _place(actor)
+        with torch.no_grad():
+            for name, tensor in extra.items():
+                tensor.copy_(tensors[f"weights{place}/{name}"])
+        _restore_optimiser(actor.raw_optimiser, _under(f"optimiser{place}/", tensors))
+        actor.meter.restore(tensors[f"meter{place}"], state["metered"][place])
+        actor.step.names = tuple(state["names"][place])
+
+
+def _place(actor: Actor) -> str:
+    """Where an actor's tensors are: nothing for the run's own step, else ``:stage:player``."""
+    return f":{actor.mark.strip('/').replace('/', ':')}" if actor.mark else ""
+
+
+def _actors(acts: list[Act]) -> Iterator[tuple[Actor, dict[str, Tensor]]]:
+    """Every actor, and the tensors of its step that no actor before it has: a discriminator, a layer's decoder."""
+    main = acts[-1].first
+    seen = {id(v) for v in main.step.state_dict(keep_vars=True).values()}
+    yield main, {}
+    for act in acts:
+        for actor in act.actors:
+            if actor is main:
+                continue
+            state = actor.step.state_dict(keep_vars=True)
+            fresh = {k for k, v in state.items() if id(v) not in seen}
+            seen |= {id(v) for v in state.values()}
+            yield actor, {k: v for k, v in module_tensors(actor.step).items() if k in fresh}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state: Iterable[tuple[int, dict[str, Any]]] = optimiser.state_dict()["state"].items()
+    return {f"{i}/{key}": torch.as_tensor(v) for i, values in state for key, v in values.items()}
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
