@@ -225,6 +225,9 @@ class RecipeFunction:
     choices: Mapping[str, str] = field(default_factory=dict)
     equation: str = ""
     source: str = ""
+    good_for: str = ""
+    not_for: str = ""
+    published: str = ""
 
     def __call__(self, **arguments: Any) -> Plan:
         known = self.signature
@@ -284,7 +287,7 @@ class RecipeFunction:
 
 
 def recipe(
-    function: Callable[..., Recipe] | None = None, *, equation: str = "", source: str = "", **choices: str
+    function: Callable[..., Recipe] | None = None, *, equation: str = "", source: str = "", **told: str
 ) -> Any:
     """Makes a function ``(data, **arguments) → Recipe`` into a recipe: call it with the arguments, and ``fit`` it.
 
@@ -292,11 +295,13 @@ def recipe(
         function: its first parameter is the ``DataSpec`` (shape, levels, classes); the others become flags.
         equation: the objective in TeX.
         source: authors, year, arXiv.
-        choices: posterior=…, prior=…, likelihood=…, objective=… in words.
+        told: posterior=…, prior=…, likelihood=…, objective=… in words; and good_for=…, not_for=…, published=… (numbers,
+            with where they stand).
     """
+    more = {name: told.pop(name, "") for name in ("good_for", "not_for", "published")}
     if function is not None:
-        return RecipeFunction(function, choices, equation, source)
-    return lambda made: RecipeFunction(made, choices, equation, source)
+        return RecipeFunction(function, told, equation, source, **more)
+    return lambda made: RecipeFunction(made, told, equation, source, **more)
 
 
 def argument_helps(doc: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ class DataSpec:
         classes: how many labels; None without labels.
         mean: of the training rows, grey values from 0 to 1: a good place for a likelihood to start from.
         grey: whether a value is a grey value from 0 to 1, as in :class:`DataSet`; with 256 levels it always is.
+        n: how many training rows there are, for objectives that estimate what belongs to all of them (q(z), TC).
     """
 
     shape: tuple[int, ...]
@@ -34,6 +35,7 @@ class DataSpec:
     classes: int | None
     mean: np.ndarray | None = field(default=None, compare=False, repr=False)
     grey: bool = False
+    n: int | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grey", self.grey or self.levels == 256)
@@ -195,7 +197,7 @@ class DataSet:
         """What a recipe needs to know."""
         rows = np.asarray(self.train.x[:_FIRST], dtype=np.float32)
         scale = 255 if self.levels == 256 else 1
-        return DataSpec(self.shape, self.levels, self.classes, rows.mean(axis=0) / scale, self.grey)
+        return DataSpec(self.shape, self.levels, self.classes, rows.mean(axis=0) / scale, self.grey, len(self.train))
 
     @cached_property
     def grey(self) -> bool:

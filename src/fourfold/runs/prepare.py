@@ -59,7 +59,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         "training": options.to_dict(),
         "data": {"protocol": protocol, "origin": data.origin},
         "view": view.to_dict(),
-        "spec": {"shape": list(data.shape), **kind},
+        "spec": {"shape": list(data.shape), "n": len(data.train), **kind},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
