@@ -26,7 +26,8 @@ class PerDatum:
         distortion: −log p(x | z), averaged over the draws, ``(N,)``.
         rates: the rate of each level, ``(N,)``; ``None`` where a posterior is a point.
         kl_per_latent: for each level the closed-form KL of every latent, averaged over the data, of the latent's shape;
-            ``None`` where there is no closed form. Empty without latents, or without a rate.
+            ``None`` where there is no closed form for each. Empty without latents, or without a rate.
+        closed: for each level whether its rate has a closed form.
         squared_error: (x − mean)², averaged over the modelled elements, ``(N,)``; for autoencoders, else ``None``.
         dims: how many elements of each datum are modelled, ``(N,)``.
         draws: draws of z for each datum.
@@ -39,6 +40,7 @@ class PerDatum:
     distortion: np.ndarray
     rates: tuple[np.ndarray, ...] | None
     kl_per_latent: tuple[np.ndarray | None, ...]
+    closed: tuple[bool, ...]
     squared_error: np.ndarray | None
     dims: np.ndarray
     draws: int
@@ -67,8 +69,8 @@ class PerDatum:
         """How the bound was estimated, and with what budget."""
         if self.exact:
             return "exact, no latents"
-        closed = [kl is not None for kl in self.kl_per_latent]
-        how = "analytic KL" if all(closed) else "KL analytic where closed" if any(closed) else "Monte Carlo KL"
+        some = "KL analytic where closed" if any(self.closed) else "Monte Carlo KL"
+        how = "analytic KL" if all(self.closed) else some
         return f"{self.draws} draw{'s' if self.draws > 1 else ''}, {how}"
 
 
@@ -111,6 +113,7 @@ def elbo(
         distortion=_joined(part.distortion for part in parts),
         rates=None if last.reason else tuple(map(_joined, zip(*(part.rates for part in parts), strict=True))),
         kl_per_latent=tuple(None if total is None else (total / n).cpu().numpy() for total in kl),
+        closed=last.closed,
         squared_error=_joined(errors) if errors else None,
         dims=_joined(part.dims for part in parts).astype(np.int64),
         draws=draws,
@@ -128,6 +131,7 @@ class _Scores:
     dims: Tensor
     rates: tuple[Tensor, ...] = ()
     kl: tuple[Tensor | None, ...] = ()
+    closed: tuple[bool, ...] = ()
     squared_error: Tensor | None = None
     mass: bool = False
     reason: str | None = None
@@ -149,19 +153,21 @@ def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, row
             error = (batch.x.double() - trace.p_x.mean[0].double()).square().flatten(1)
             scores.squared_error = (error * elements).sum(1) / elements.sum(1)
         parts = [_rate(level, part / draws) for level in trace.levels if level.q.has_density]
-        scores.rates = _added(scores.rates, tuple(rate for rate, _ in parts))
-        scores.kl = _added(scores.kl, tuple(kl for _, kl in parts))
+        scores.rates = _added(scores.rates, tuple(rate for rate, _, _ in parts))
+        scores.kl = _added(scores.kl, tuple(kl for _, kl, _ in parts))
+        scores.closed = tuple(closed for _, _, closed in parts)
     return scores
 
 
-def _rate(level: Level, share: float) -> tuple[Tensor, Tensor | None]:
-    """The rate of each datum, and where it is closed its sum over the batch for each latent; ``share`` of the mean."""
-    kl = level.q.kl_by_element(level.p)
-    if kl is None:
-        return share * level.log_ratio.double().mean(0), None
-    event = len(level.q.event_shape)
-    kl = share * (kl.double().mean(0) if kl.ndim - event == 2 else kl.double())
-    return sum_events(kl, event), kl.sum(0)
+def _rate(level: Level, share: float) -> tuple[Tensor, Tensor | None, bool]:
+    """The rate of each datum; its sum over the batch for each latent, where that is closed; whether it is at all."""
+    by_element, event = level.q.kl_by_element(level.p), len(level.q.event_shape)
+    if by_element is not None:
+        kl = share * (by_element.double().mean(0) if by_element.ndim - event == 2 else by_element.double())
+        return sum_events(kl, event), kl.sum(0), True
+    closed = level.q.kl(level.p)
+    rate = (level.log_ratio if closed is None else closed).double()
+    return share * (rate.mean(0) if rate.ndim == 2 else rate), None, closed is not None
 
 
 def _added(so_far: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -85,7 +85,8 @@ class Run:
         record = folder.record()
         if model is None:
             kind = record["spec"]
-            spec = DataSpec(tuple(kind["shape"]), kind["levels"], kind["classes"], grey=kind.get("grey", False), n=kind.get("n"))
+            shape, grey = tuple(kind["shape"]), kind.get("grey", False)
+            spec = DataSpec(shape, kind["levels"], kind["classes"], grey=grey, n=kind.get("n"))
             built = plan_of(record, trust).build(spec).model
             if not isinstance(built, Model):
                 raise RunError(f"{path}: its recipe gave {type(built).__name__}, not a fourfold.models.Model.")
