@@ -92,10 +92,17 @@ class Trace:
 
 @dataclass(frozen=True)
 class Term:
-    """One named part of an objective: a value in nats per datum, and the weight it enters the total with."""
+    """One named part of an objective: a value per datum, and the weight it enters the total with.
+
+    Attributes:
+        value: in nats, or in the unit that is named.
+        weight: its factor; for another unit it is in nats for each of them.
+        unit: of the value.
+    """
 
     value: Float[Tensor, " B"]
     weight: Float[Tensor, ""] | float
+    unit: str = "nats"
 
     @property
     def weighted(self) -> Float[Tensor, " B"]:

@@ -30,6 +30,7 @@ class Step(nn.Module):
         self.view, self.model, self.objective = view, model, objective
         self.names: tuple[str, ...] = ()
         self.weights: dict[str, float] = {}
+        self.units: dict[str, str] = {}
         self.summary: dict[str, Tensor] = {}
 
     def forward(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource) -> tuple[Tensor, Tensor]:
@@ -44,6 +45,7 @@ class Step(nn.Module):
         # Weights that are plain numbers are told once; those that a schedule may move are read with the rest.
         moving = {name: part.weight for name, part in terms.parts.items() if isinstance(part.weight, Tensor)}
         self.weights = {n: float(p.weight) for n, p in terms.parts.items() if not isinstance(p.weight, Tensor)}
+        self.units = {name: part.unit for name, part in terms.parts.items()}
         self.names = ("objective", *terms.parts, *(f"weight/{name}" for name in moving))
         with torch.no_grad():
             means = torch.stack([total, *(part.value for part in terms.parts.values())]).mean(1)
@@ -64,6 +66,6 @@ def readable(step: Step, numbers: list[float]) -> dict[str, float]:
         row["rate [nats]"] = given["rate"]
         row["elbo [nats]"] = given["log_likelihood"] - given["rate"]
     for name in parts:
-        row[f"{name} raw [nats]"] = given[name]
+        row[f"{name} raw [{step.units[name]}]"] = given[name]
         row[f"{name} weighted [nats]"] = given[name] * given[f"weight/{name}"]
     return row
