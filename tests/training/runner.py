@@ -1,6 +1,7 @@
 """A small training run as a program: ``runner.py FOLDER [die-at-step] [options…]``; resumes a folder that is there.
 
-With a step given, the process kills itself with SIGKILL in the middle of it.
+With a step given, the process kills itself with SIGKILL in the middle of it. The option ``duel`` trains the recipe of
+turns.py.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from turns import duel
 
 import fourfold as ff
 from fourfold.runs import resume
@@ -33,7 +35,10 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
 
     Step.forward = counted  # type: ignore[method-assign,assignment]
     if (Path(folder) / "run.json").exists():
-        resume(folder)
+        resume(folder, trust=("turns",))
+        return
+    if options.pop("duel", False):
+        ff.fit(duel(every=3), ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
         return
     recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:60")
     ff.fit(recipe, ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]

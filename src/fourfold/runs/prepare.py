@@ -14,8 +14,8 @@ from ..distributions import warn_of_grey
 from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
-from ..plan import Plan, Recipe, RecipeFunction, Stage
-from ..training import Step, Training, steps_of
+from ..plan import Plan, Player, Recipe, RecipeFunction, Stage
+from ..training import Step, Training, parameters_of, steps_of
 from .folder import RunError
 from .support import check_rows
 from .trust import network_of, recipe_of
@@ -111,6 +111,9 @@ def _look(step: Step, stages: tuple[Stage, ...], data: DataSet) -> None:
         warn_of_grey(f"data set {data.name!r}")
     raw = torch.from_numpy(np.array(data.train.x[:2]))  # a copy: the rows may be read-only
     labels = None if data.train.labels is None else torch.from_numpy(np.array(data.train.labels[:2]))
-    for one in [step, *(one for players in steps_of(step, stages) for one in players)]:
-        one.eval()(raw, labels, Noise(0))
-        one.train()
+    course = stages or (Stage((Player(step.objective),)),)
+    for stage, steps in zip(course, steps_of(step, course), strict=True):
+        for player, one in zip(stage.players, steps, strict=True):
+            parameters_of(player, one)
+            one.eval()(raw, labels, Noise(0))
+            one.train()

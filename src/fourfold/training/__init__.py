@@ -10,13 +10,14 @@ __all__ = [
     "intervals",
     "launch",
     "load_tensors",
+    "parameters_of",
     "restore_module",
     "steps_of",
     "train",
 ]
 
 from .checkpoint import CheckpointError, load_tensors, restore_module
-from .course import steps_of
+from .course import parameters_of, steps_of
 from .engine import launch
 from .loop import Job, Outcome, intervals, train
 from .meter import NonFinite

@@ -1,6 +1,6 @@
 """The course of training: its stages, and in each the players that are stepped in turn."""
 
-__all__ = ["Act", "Actor", "course_of", "steps_of"]
+__all__ = ["Act", "Actor", "course_of", "parameters_of", "steps_of"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ class Actor:
 
     def __init__(self, player: Player, step: Step, mark: str, stream: str, options: Training, fabric: Any) -> None:
         self.player, self.step, self.mark, self.stream = player, step, mark, stream
-        parts = player.parts or (step.model, step.objective)
-        self.parameters = _unique(p for part in parts for p in part.parameters() if p.requires_grad)
+        self.parameters = parameters_of(player, step)
         self._all = _unique(p for p in step.parameters() if p.requires_grad)
         self.apart = len(self.parameters) < len(self._all)
         self.raw_optimiser = make_optimiser(self.parameters, options, player.lr, player.betas)
         self.take_turn()  # the engine synchronises what is trained: nothing else may look trainable to it
         self.wrapped, self.optimiser = fabric.setup(step, self.raw_optimiser)
+        self.leave()
         self.meter = Meter(options.log_steps, fabric.device)
 
     def take_turn(self) -> None:
@@ -79,6 +79,19 @@ class Act:
         return self.actors[0]
 
 
+def parameters_of(player: Player, step: Step) -> list[nn.Parameter]:
+    """What is trained in a player's turn.
+
+    Raises:
+        ValueError: if there is nothing.
+    """
+    parts = player.parts or (step.model, step.objective)
+    found = _unique(p for part in parts for p in part.parameters() if p.requires_grad)
+    if not found:
+        raise ValueError(f"Player {player.name!r}: none of its parts has a parameter to train. Name other parts.")
+    return found
+
+
 def steps_of(step: Step, stages: tuple[Stage, ...]) -> list[list[Step]]:
     """For each stage the step of each player; the last stage's first is the one that is given."""
     made: list[list[Step]] = []
@@ -105,8 +118,6 @@ def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Traini
             names = [stage.name] * (stage is not stages[-1]) + [player.name] * (i > 0)
             mark = "".join(f"{name}/" for name in names)
             actors.append(Actor(player, one, mark, player.name if i else "", options, fabric))
-        for actor in actors:
-            actor.leave()
         acts.append(Act(stage, start, end, tuple(actors)))
         start = end
     return acts
