@@ -1,12 +1,17 @@
 """Objectives: what is maximised, in nats per datum."""
 
 __all__ = [
+    "CIWAE",
     "ELBO",
+    "ESTIMATORS",
+    "IWAE",
+    "MIWAE",
     "FREE_BITS",
     "KERNELS",
     "SCHEDULES",
     "Constant",
     "Cyclic",
+    "Estimator",
     "FreeBits",
     "InfoVAE",
     "Linear",
@@ -16,6 +21,7 @@ __all__ = [
     "Schedule",
     "SoftFreeBits",
     "Steps",
+    "dreg",
     "parse_schedule",
     "rate",
 ]
@@ -24,4 +30,6 @@ from .base import Objective, rate
 from .bounds import ELBO, Reconstruction
 from .free_bits import FREE_BITS, FreeBits, SoftFreeBits
 from .information import KERNELS, InfoVAE
+from .estimators import ESTIMATORS, Estimator, dreg
+from .importance import CIWAE, IWAE, MIWAE
 from .schedules import SCHEDULES, Constant, Cyclic, Linear, Logistic, Schedule, Steps, parse_schedule
