@@ -28,8 +28,8 @@ __all__ = [
 
 from .base import Objective, rate
 from .bounds import ELBO, Reconstruction
-from .free_bits import FREE_BITS, FreeBits, SoftFreeBits
-from .information import KERNELS, InfoVAE
 from .estimators import ESTIMATORS, Estimator, dreg
+from .free_bits import FREE_BITS, FreeBits, SoftFreeBits
 from .importance import CIWAE, IWAE, MIWAE
+from .information import KERNELS, InfoVAE
 from .schedules import SCHEDULES, Constant, Cyclic, Linear, Logistic, Schedule, Steps, parse_schedule
