@@ -1,6 +1,20 @@
 """Recipes: one function for each published system. Called with keyword arguments, each gives a plan to ``fit``."""
 
-__all__ = ["TABLE", "as_recipe", "autoencoder", "beta_vae", "conv_vae", "cvae", "find", "structured_cvae", "vae"]
+__all__ = [
+    "TABLE",
+    "aggressive_vae",
+    "as_recipe",
+    "autoencoder",
+    "beta_vae",
+    "conv_vae",
+    "cvae",
+    "find",
+    "free_bits_vae",
+    "info_vae",
+    "mmd_vae",
+    "structured_cvae",
+    "vae",
+]
 
 from collections.abc import Callable
 from typing import cast
@@ -8,11 +22,24 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
+from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .structured import structured_cvae
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
-    made.name: made for made in (autoencoder, vae, conv_vae, cvae, structured_cvae, beta_vae)
+    made.name: made
+    for made in (
+        autoencoder,
+        vae,
+        conv_vae,
+        cvae,
+        structured_cvae,
+        beta_vae,
+        mmd_vae,
+        info_vae,
+        free_bits_vae,
+        aggressive_vae,
+    )
 }
 
 
