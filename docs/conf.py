@@ -111,6 +111,8 @@ def recipe_page(recipe) -> str:
         f"$$\n{recipe.equation}\n$$\n\n"
         f"| argument | type | default | meaning |\n|---|---|---|---|\n{arguments}\n"
         f"```console\n$ fourfold train {recipe.name}\n```\n\n"
+        f"**Good for:** {recipe.good_for}\n\n**Not for:** {recipe.not_for}\n\n"
+        f"**Published:** {recipe.published}\n\n{ours(recipe.name)}"
         f"Source: {recipe.source}\n"
     )
 

@@ -43,6 +43,9 @@ def _told(recipe: "RecipeFunction") -> dict[str, Any]:
         "about": " ".join(recipe.doc.partition("Args:")[0].split()),
         "choices": dict(recipe.choices),
         "equation": recipe.equation,
+        "good_for": recipe.good_for,
+        "not_for": recipe.not_for,
+        "published": recipe.published,
         "source": recipe.source,
         "arguments": arguments[False],
         "python_arguments": arguments[True],
@@ -64,8 +67,9 @@ def _page(one: dict[str, Any]) -> str:
         lines += ["", "arguments (type, default):", columns([_row(argument) for argument in one["arguments"]])]
     if one["python_arguments"]:
         lines += ["", "arguments in Python only:", columns([(a["name"], a["help"]) for a in one["python_arguments"]])]
-    if one["source"]:
-        lines += ["", f"source: {one['source']}"]
+    for name in ("good_for", "not_for", "published", "source"):
+        if one[name]:
+            lines += ["", fill(f"{name.replace('_', ' ')}: {one[name]}", 100, subsequent_indent="  ")]
     return "\n".join(lines)
 
 

@@ -24,6 +24,9 @@ _GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
     objective="reconstruction log-likelihood; no rate, so no bound",
     equation=r"\log p(x \mid z = f(x))",
     source="Rumelhart, Hinton, Williams 1986; Baldi and Hornik 1989 for the linear case",
+    good_for="a code to reconstruct from, without a claim about probability; with hidden=() it finds what PCA finds",
+    not_for="sampling, likelihoods and comparison in nats: no rate is paid for the code",
+    published="MNIST, code of 30, squared error an image: PCA 13.87, deep 3.00 (Hinton and Salakhutdinov 2006)",
 )
 def autoencoder(
     data: DataSpec,
@@ -61,6 +64,9 @@ def autoencoder(
     objective="ELBO",
     equation=_ELBO,
     source="Kingma and Welling 2013, arXiv:1312.6114",
+    good_for="the first model on any data, and the one that others are compared with",
+    not_for="sharp images, or a decoder that can do without z: see free_bits_vae and delta_vae",
+    published="MNIST, NLL after 3,280 epochs at 50 latents, hidden 200,200: dynamic 86.76, static 88.71 (Burda et al. 2015)",
 )
 def vae(
     data: DataSpec,
@@ -102,6 +108,9 @@ def vae(
     objective="ELBO",
     equation=_ELBO,
     source="architecture of Burgess et al. 2018, arXiv:1804.03599",
+    good_for="images of any size, with fewer parameters than a dense network has",
+    not_for="data that are no images; fine detail, for which the decoder is too smooth",
+    published="no likelihoods; the architecture is the one of the disentanglement papers",
 )
 def conv_vae(
     data: DataSpec,
@@ -140,6 +149,9 @@ def conv_vae(
     objective="ELBO of log p(x|c)",
     equation=r"\mathcal L = \mathbb E_{q(z|x,c)}\log p(x|z,c) - \mathrm{KL}(q(z|x,c)\,\|\,p(z))",
     source="Kingma et al. 2014, arXiv:1406.5298 (model M2 with the label observed)",
+    good_for="samples of the class you ask for, and a code of style without the class",
+    not_for="data without labels; many or changing labels, which a one-hot vector does not carry",
+    published="none that compare: the paper reports classification from few labels",
 )
 def cvae(
     data: DataSpec,
@@ -180,6 +192,9 @@ def cvae(
     objective="ELBO with weight β on the rate",
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \beta\,\mathrm{KL}(q(z|x)\,\|\,p(z))",
     source="Higgins et al. 2017, beta-VAE (ICLR)",
+    good_for="a code of few, more independent parts, where the data have independent factors",
+    not_for="likelihoods: with β > 1 the objective is a looser bound, and reconstruction suffers",
+    published="dSprites, its own disentanglement metric: 99.23 % with β = 4 (Higgins et al. 2017)",
 )
 def beta_vae(
     data: DataSpec,

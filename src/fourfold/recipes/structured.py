@@ -23,6 +23,10 @@ from .choose import images, networks_for
     objective="ELBO of log p(y|x)",
     equation=r"\mathcal L = \mathbb E_{q(z|x,y)}\log p(y|x,z) - \mathrm{KL}(q(z|x,y)\,\|\,p(z|x))",
     source="Sohn, Lee and Yan 2015, NeurIPS",
+    good_for="outputs with several right answers: the rest of an image, given a part of it",
+    not_for="outputs that are a function of the input; one network without latents is cheaper then",
+    published="MNIST, −log p(y|x) for 1, 2, 3 observed quadrants: baseline 99.75, 62.18, 25.99; CVAE by importance "
+    "sampling 63.91, 44.73, 20.95 (Sohn et al. 2015)",
 )
 def structured_cvae(
     data: DataSpec,
