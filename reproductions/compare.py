@@ -1,0 +1,162 @@
+"""The lines of the flat table set against one another, image by image: paired differences and promised rates.
+
+Run with ``python -m reproductions.compare`` after ``python -m reproductions.flat_table``. What was expected is written
+down here beforehand; an order that comes out otherwise is told like any other. A difference counts where it exceeds two
+standard errors of the paired differences. Those are errors over test images: another seed of training moves a
+line too, and nothing here says by how much.
+"""
+
+__all__ = ["CLAIMS", "PROMISES", "Promise", "compared", "main", "promised"]
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourfold._files import whole
+
+from .flat_table import NAME, PLAN
+from .store import HOME, kept
+
+#: (lower, higher, why): the NLL of the first is expected below that of the second.
+CLAIMS = (
+    ("iwae50", "iwae5", "a tighter bound"),
+    ("iwae5", "vae", "a tighter bound"),
+    ("af_prior_vae", "vae", "a richer prior"),
+    ("vamp_vae", "vae", "a richer prior"),
+    ("iaf_vae", "vae", "a richer posterior"),
+)
+CERTAIN = 2.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a recipe says of its mean rate: from its arguments the wanted rate, and how far from it counts as kept.
+
+    Args:
+        wanted: arguments of the recipe to nats.
+        below: nats by which the rate may fall short, beyond its standard error.
+        above: nats by which it may exceed; ``None``: as much as it likes.
+    """
+
+    wanted: Callable[[dict[str, Any]], float]
+    below: float
+    above: float | None
+    said: str
+
+
+PROMISES: dict[str, Promise] = {}
+
+_HEAD = """# The flat table, image by image
+
+Written by `python -m reproductions.compare`; not edited by hand. Differences of NLL in nats, lower is better, ± one
+standard error of the paired differences over the test images; a verdict needs two. The errors are over
+images, of one training seed each: another seed moves a line as well.
+"""
+
+
+def compared(lower: str, higher: str, home: Path = HOME) -> dict[str, Any]:
+    """NLL(lower) − NLL(higher) over the images of both, with a verdict.
+
+    Raises:
+        ValueError: if the two were not measured on the same binarised images.
+    """
+    rows = {name: _row(name, "nll_is", home) for name in (lower, higher)}
+    missing = [name for name, row in rows.items() if row is None]
+    told: dict[str, Any] = {"lower": lower, "higher": higher}
+    if missing:
+        return {**told, "verdict": f"not there yet: {', '.join(missing)}"}
+    seen = {json.dumps([row["protocol"]["images"], row["estimator"]]) for row in rows.values() if row}
+    if len(seen) > 1:
+        raise ValueError(f"compare: {lower} and {higher} were not measured alike on the same images: {sorted(seen)}.")
+    values = [_nll(name, home) for name in (lower, higher)]
+    difference = values[0] - values[1]
+    mean, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    if not np.isfinite(mean):
+        return {**told, "verdict": "an NLL is not finite", "n": len(difference)}
+    verdict = "not told apart"
+    if abs(mean) > CERTAIN * error:
+        verdict = "as expected" if mean < 0 else "the other way round"
+    return {**told, "difference": mean, "standard_error": error, "n": len(difference), "verdict": verdict}
+
+
+def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:
+    """The mean test rate of a recipe beside what it promised."""
+    row = _row(name, "rate", home)
+    if row is None:
+        return {"recipe": name, "promise": promise.said, "verdict": "not there yet"}
+    wanted = promise.wanted(row["protocol"]["arguments"])
+    rate, error = float(row["value"]), row["standard_error"] or 0.0
+    kept_ = rate >= wanted - promise.below - CERTAIN * error and (
+        promise.above is None or rate <= wanted + promise.above + CERTAIN * error
+    )
+    return {
+        "recipe": name,
+        "promise": promise.said,
+        "wanted": wanted,
+        "rate": rate,
+        "standard_error": error,
+        "n": row["n"],
+        "verdict": "kept" if kept_ else "not kept",
+    }
+
+
+def _row(name: str, metric: str, home: Path) -> dict[str, Any] | None:
+    rows = (row for row in kept(NAME, home) if row["protocol"]["entry"] == name and row["metric"] == metric)
+    return next(rows, None)
+
+
+def _nll(name: str, home: Path) -> np.ndarray:
+    with np.load(home / "flat" / f"{name}.npz") as arrays:
+        return arrays["nll_is"].astype(np.float64)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the comparison beside the table, as Markdown and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=HOME, help="folder of the table")
+    home = parser.parse_args(arguments).home
+    claims = [{**compared(a, b, home), "because": why} for a, b, why in CLAIMS]
+    promises = [promised(name, promise, home) for name, promise in PROMISES.items()]
+    others = [name for name in PLAN if name != "vae" and _row(name, "nll_is", home)]
+    against = [compared(name, "vae", home) for name in others] if _row("vae", "nll_is", home) else []
+    against.sort(key=lambda one: one.get("difference", float("inf")))
+    text = _page(claims, promises, against)
+    found = {"claims": claims, "promises": promises, "against_vae": [_plainly(one) for one in against]}
+    home.mkdir(parents=True, exist_ok=True)
+    for suffix, content in ((".json", json.dumps(found, indent=1) + "\n"), (".md", text)):
+        with whole(home / f"flat_compare{suffix}") as file:
+            file.write(content.encode())
+    print(text)
+
+
+def _plainly(one: dict[str, Any]) -> dict[str, Any]:
+    """Without the verdict: nothing was expected."""
+    return {key: value for key, value in one.items() if key != "verdict"}
+
+
+def _page(claims: list[dict[str, Any]], promises: list[dict[str, Any]], against: list[dict[str, Any]]) -> str:
+    lines = [_HEAD, "## What was expected\n", "| expected | because of | difference | verdict |", "|---|---|---|---|"]
+    for one in claims:
+        lines.append(f"| {one['lower']} < {one['higher']} | {one['because']} | {_pm(one)} | {one['verdict']} |")
+    lines += ["\n## Promised rates\n", "| recipe | promise | wanted | rate | verdict |", "|---|---|---|---|---|"]
+    for one in promises:
+        wanted = f"{one['wanted']:.2f}" if "wanted" in one else "–"
+        rate = f"{one['rate']:.2f} ± {one['standard_error']:.2f}" if "rate" in one else "–"
+        lines.append(f"| {one['recipe']} | {one['promise']} | {wanted} | {rate} | {one['verdict']} |")
+    if against:
+        lines += ["\n## All against the VAE\n", "| recipe | NLL − that of vae |", "|---|---|"]
+        lines += [f"| {one['lower']} | {_pm(one)} |" for one in against]
+    return "\n".join(lines) + "\n"
+
+
+def _pm(one: dict[str, Any]) -> str:
+    return f"{one['difference']:+.3f} ± {one['standard_error']:.3f}" if "difference" in one else "–"
+
+
+if __name__ == "__main__":
+    main()

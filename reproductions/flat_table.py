@@ -1,0 +1,186 @@
+"""Every recipe with one group of latents on dynamically binarised MNIST, trained alike: what each choice is worth.
+
+Run with ``python -m reproductions.flat_table``. It may be stopped or killed at any time and goes on where it stood;
+what is in the table is not done again. Several processes may run side by side: each takes what no other is at.
+
+The protocol is one for all: 30 epochs at batch 100, Adam at 1e-3 falling tenfold over the last 40 % of the epochs, seed
+0; z of 50 numbers, networks of 200-200 tanh units each way (Burda et al. 2015, one stochastic layer) where the recipe
+lets one choose; every other argument is the recipe's own unless ``PLAN`` names it. On the test images, binarised once
+(seed 0): the ELBO of all 10,000 with one draw, active units over the same, and the NLL of the first 2,000 by importance
+sampling with K = 5,000. A point posterior has no rate, so no bound: its reconstruction error is told instead.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import fourfold as ff
+from fourfold._files import whole
+from fourfold.plan import Plan
+from fourfold.recipes import TABLE
+
+from .flat_page import page
+from .measure import measured
+from .slices import Limit, OutOfTime, held, trained
+from .store import HOME, keep, kept, locked
+
+__all__ = ["PLAN", "TRAINING", "Entry", "Options", "main", "plan_of"]
+
+NAME, STOPPED = "flat_table", 3
+COMMON: dict[str, Any] = {"latent": 50, "hidden": (200, 200), "activation": "tanh"}
+TRAINING: dict[str, Any] = {"batch_size": 100, "lr": 1e-3, "lr_schedule": "decay:0.1:0.4", "seed": 0, "log_steps": 600}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: a recipe, and the arguments that are not those of all."""
+
+    recipe: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _own(*recipes: str) -> dict[str, Entry]:
+    return {name: Entry(name) for name in recipes}
+
+
+#: Name of the line → what it is. What the claims of ``compare`` rest on comes first, and the slowest early.
+PLAN: dict[str, Entry] = {
+    **_own("vae"),
+    "iwae5": Entry("iwae", {"draws": 5}),
+    "iwae50": Entry("iwae", {"draws": 50}),
+    **_own("iaf_vae", "vamp_vae", "af_prior_vae", "free_bits_vae", "delta_vae", "capacity_vae"),
+    **_own("beta_vae", "tc_vae", "factor_vae", "dip_vae", "mmd_vae", "info_vae"),
+    "dreg5": Entry("iwae", {"draws": 5, "estimator": "dreg"}),
+    **_own("miwae", "ciwae", "piwae", "autoencoder", "dae", "sparse_ae", "contractive_ae", "stacked_ae"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the table is made; the defaults are the table's, anything else is a trial and kept apart.
+
+    Args:
+        epochs: of training.
+        samples: K of the NLL.
+        images: the NLL is of the first so many test images.
+        data: name of the data set.
+        runs: the folder of the runs.
+        limit: the slice of time.
+    """
+
+    epochs: float = 30
+    samples: int = 5000
+    images: int = 2000
+    data: str = "mnist"
+    runs: Path = Path("runs/flat_table")
+    limit: Limit = field(default_factory=Limit, compare=False)
+
+    @property
+    def trial(self) -> bool:
+        """Whether the numbers are not the table's."""
+        table = Options()
+        return any(getattr(self, name) != getattr(table, name) for name in ("epochs", "samples", "images", "data"))
+
+    @property
+    def home(self) -> Path:
+        """Where the table is kept."""
+        return self.runs if self.trial else HOME
+
+    def load(self) -> ff.DataSet:
+        """The data."""
+        return ff.data.load(self.data, split="burda" if self.data == "mnist" else None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the lines that are missing; 0: all there, 1: something failed, 3: time is up or others are at the rest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(PLAN), metavar="NAME", default=list(PLAN), help="these lines")
+    parser.add_argument("--part", type=_part, default=(1, 1), metavar="I/N", help="every N-th line from the I-th")
+    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=float, default=Options.epochs)
+    parser.add_argument("--samples", type=int, default=Options.samples, help="K of the NLL")
+    parser.add_argument("--images", type=int, default=Options.images, help="test images of the NLL")
+    parser.add_argument("--data", choices=("mnist", "digits"), default=Options.data)
+    parser.add_argument("--runs", type=Path, default=Options.runs)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    options = Options(given.epochs, given.samples, given.images, given.data, given.runs, Limit(given.minutes))
+    first, step = given.part
+    return _made(given.only[first - 1 :: step], options)
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, whole_ = text.partition("/")
+    if not (part.isdigit() and whole_.isdigit() and 1 <= int(part) <= int(whole_)):
+        raise argparse.ArgumentTypeError(f"wanted I/N with 1 <= I <= N, such as 1/2, got {text!r}")
+    return int(part), int(whole_)
+
+
+def _made(names: Sequence[str], options: Options) -> int:
+    data, failed = options.load(), False
+    for name in names:
+        plan = plan_of(PLAN[name])
+        if plan is None:
+            print(f"{name}: there is no recipe {PLAN[name].recipe} (yet)")
+            continue
+        with held(options.runs / f"{name}.lock") as mine:
+            if not mine:
+                print(f"{name}: another process is at it")
+            elif not _done(name, options):
+                print(f"{name}: training", flush=True)
+                try:
+                    _line(name, plan, data, options)
+                except OutOfTime:
+                    print(f"{name}: time is up, all is saved; run again to go on")
+                    return STOPPED
+                except Exception:  # one recipe that fails must not take the night from the others
+                    traceback.print_exc()
+                    failed = True
+    if failed:
+        return 1
+    return 0 if all(_done(name, options) for name in names if plan_of(PLAN[name])) else STOPPED
+
+
+def plan_of(entry: Entry) -> Plan | None:
+    """The recipe with what is common to all, as far as it takes it, and its own arguments; ``None`` without recipe."""
+    if entry.recipe not in TABLE:
+        return None
+    recipe = TABLE[entry.recipe]
+    common = {name: value for name, value in COMMON.items() if name in recipe.signature}
+    return recipe(**{**common, **entry.arguments})
+
+
+def _done(name: str, options: Options) -> bool:
+    return any(row["protocol"].get("entry") == name for row in kept(NAME, options.home))
+
+
+def _line(name: str, plan: Plan, data: ff.DataSet, options: Options) -> None:
+    """Train, measure, keep: arrays first, so that what has rows has arrays."""
+    folder = options.runs / name
+    run = trained(folder, plan, data, options.limit, options.epochs, quiet=True, **TRAINING)
+    said = {"entry": name, "epochs": options.epochs, **TRAINING}
+    rows, arrays = measured(run, options.limit, options.samples, options.images, said)
+    _keep_arrays(folder / "per_datum.npz", arrays)
+    if "nll_is" in arrays:  # the compact form, from which paired differences can be found again
+        _keep_arrays(options.home / "flat" / f"{name}.npz", {"nll_is": arrays["nll_is"].astype(np.float32)})
+    keep(NAME, rows, options.home)
+    with locked(NAME, options.home), whole(options.home / f"{NAME}.md") as file:
+        file.write(page(kept(NAME, options.home), list(PLAN)).encode())
+
+
+def _keep_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
