@@ -14,11 +14,14 @@ __all__ = [
     "DiscretisedLogisticMixtureHead",
     "Distribution",
     "Factorised",
+    "FlowHead",
     "GaussianHead",
     "GreyBernoulliWarning",
     "Head",
     "Point",
     "PointHead",
+    "PullBack",
+    "PushForward",
     "bits_per_dim",
     "check_support",
     "warn_of_grey",
@@ -29,6 +32,7 @@ from .bernoulli import Bernoulli
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
+from .flow import FlowHead, PullBack, PushForward
 from .gaussian import DiagonalGaussian, Point
 from .heads import BernoulliHead, GaussianHead, Head, PointHead
 from .pixel_heads import (

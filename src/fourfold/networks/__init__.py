@@ -1,11 +1,25 @@
 """Networks: every one maps any shape to any shape, and can serve in any room."""
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "Convolutional", "Dense", "NetworkFactory", "NetworkLike", "Residual", "build"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "Convolutional",
+    "Dense",
+    "FlowFactory",
+    "NetworkFactory",
+    "NetworkLike",
+    "Residual",
+    "affine",
+    "build",
+    "gated",
+    "splines",
+]
 
 from .activations import ACTIVATIONS
 from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
+from .flows import FlowFactory, affine, gated, splines
 
 #: Networks by name, for the command line.
 NETWORKS: dict[str, NetworkFactory] = {"convolutional": Convolutional, "dense": Dense, "residual": Residual}
