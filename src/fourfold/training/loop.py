@@ -295,7 +295,7 @@ class _Loop:
             return
         tensors, state = load_tensors(path)
         restored(self.acts, self.average, tensors, state, str(path))
-        del state["names"], state["metered"]
+        del state["names"], state["weights"], state["units"], state["metered"]
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False

@@ -23,8 +23,13 @@ def gathered(acts: list[Act], average: Average) -> tuple[dict[str, Tensor], dict
         tensors |= {f"weights{place}/{k}": v for k, v in extra.items()}
         tensors |= {f"optimiser{place}/{k}": v for k, v in _optimiser_tensors(actor.raw_optimiser).items()}
         tensors[f"meter{place}"] = actor.meter.filled()
-    names = {_place(actor): list(actor.step.names) for actor, _ in _actors(acts)}
-    return tensors, {"names": names, "metered": {_place(actor): actor.meter.steps for actor, _ in _actors(acts)}}
+    # An interval that goes on after an interruption may end without another turn of an actor, and tells its numbers.
+    told: dict[str, dict[str, Any]] = {"names": {}, "weights": {}, "units": {}, "metered": {}}
+    for actor, _ in _actors(acts):
+        place, step = _place(actor), actor.step
+        told["names"][place], told["weights"][place], told["units"][place] = list(step.names), step.weights, step.units
+        told["metered"][place] = actor.meter.steps
+    return tensors, told
 
 
 def restored(acts: list[Act], average: Average, tensors: dict[str, Tensor], state: dict[str, Any], source: str) -> None:
@@ -40,6 +45,7 @@ def restored(acts: list[Act], average: Average, tensors: dict[str, Tensor], stat
         _restore_optimiser(actor.raw_optimiser, _under(f"optimiser{place}/", tensors))
         actor.meter.restore(tensors[f"meter{place}"], state["metered"][place])
         actor.step.names = tuple(state["names"][place])
+        actor.step.weights, actor.step.units = state["weights"][place], state["units"][place]
 
 
 def _place(actor: Actor) -> str:
