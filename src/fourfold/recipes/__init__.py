@@ -2,17 +2,27 @@
 
 __all__ = [
     "TABLE",
+    "af_prior_vae",
     "aggressive_vae",
     "as_recipe",
     "autoencoder",
     "beta_vae",
+    "capacity_vae",
+    "contractive_ae",
     "conv_vae",
+    "coupling_prior_vae",
     "cvae",
+    "dae",
     "find",
     "free_bits_vae",
+    "iaf_vae",
     "info_vae",
     "mmd_vae",
+    "sparse_ae",
+    "spline_vae",
+    "stacked_ae",
     "structured_cvae",
+    "tc_vae",
     "vae",
 ]
 
@@ -21,7 +31,10 @@ from typing import cast
 
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
+from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
+from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
+from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .structured import structured_cvae
 
@@ -30,15 +43,27 @@ TABLE: dict[str, RecipeFunction] = {
     made.name: made
     for made in (
         autoencoder,
+        dae,
+        sparse_ae,
+        contractive_ae,
+        stacked_ae,
         vae,
         conv_vae,
         cvae,
         structured_cvae,
         beta_vae,
+        capacity_vae,
+        tc_vae,
+        factor_vae,
+        dip_vae,
         mmd_vae,
         info_vae,
         free_bits_vae,
         aggressive_vae,
+        iaf_vae,
+        spline_vae,
+        af_prior_vae,
+        coupling_prior_vae,
     )
 }
 
