@@ -12,6 +12,7 @@ from ..distributions import Distribution, Point
 from ..noise import Noise, NoiseSource
 from ..trace import Level, Trace
 from .base import Generated, Model, Pick
+from .corruption import Corruption
 
 _Draw = Callable[[Distribution], tuple[Tensor, Tensor | None]]
 
@@ -26,6 +27,8 @@ class VAE(Model):
         prior: p(z | c).
         likelihood: p(x | z, c).
         condition: what c is, if there is one: a label or a tensor.
+        corruption: what the posterior sees in place of x, in training mode only and only in ``model(x)``; the
+            likelihood is of the clean x, and ``infer``, ``at``, ``encode`` and ``reconstruct`` see no other.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114; Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082.
@@ -43,11 +46,16 @@ class VAE(Model):
     """
 
     def __init__(
-        self, posterior: Conditional, prior: Prior, likelihood: Conditional, condition: Condition | None = None
+        self,
+        posterior: Conditional,
+        prior: Prior,
+        likelihood: Conditional,
+        condition: Condition | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         super().__init__()
         self.posterior, self.prior, self.likelihood = posterior, prior, likelihood
-        self.condition = condition
+        self.condition, self.corruption = condition, corruption
         self.support = likelihood.support
 
     @property
@@ -63,7 +71,8 @@ class VAE(Model):
         mask: Tensor | None = None,
     ) -> Trace:
         source = noise or Noise(device=x.device)
-        return self._pass(x, c, mask, lambda q: _drawn(q, source, draws))
+        seen = x if self.corruption is None or not self.training else self.corruption(x, source)
+        return self._pass(x, c, mask, lambda q: _drawn(q, source, draws), seen)
 
     def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
         return self._pass(x, c, mask, lambda q: (pick(0, q), None))
@@ -88,9 +97,9 @@ class VAE(Model):
         z = pick(0, self.prior(c).expand((n,)))
         return Generated((z,), self.likelihood(z, c))
 
-    def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: _Draw) -> Trace:
+    def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: _Draw, seen: Tensor | None = None) -> Trace:
         c = self.encoded(c)
-        q, p = self.posterior(x, c), self.prior(c)
+        q, p = self.posterior(x if seen is None else seen, c), self.prior(c)
         z, recorded = draw(q)
         return self._trace(x, c, mask, Level(z, q, p, recorded))
 

@@ -9,6 +9,8 @@ __all__ = [
     "NetworkFactory",
     "NetworkLike",
     "Residual",
+    "Transposed",
+    "UnitColumns",
     "affine",
     "build",
     "gated",
@@ -20,6 +22,7 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.
 NETWORKS: dict[str, NetworkFactory] = {"convolutional": Convolutional, "dense": Dense, "residual": Residual}

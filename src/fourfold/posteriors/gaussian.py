@@ -2,10 +2,15 @@
 
 __all__ = ["gaussian", "point"]
 
+from typing import final
+
+from torch import Tensor, nn
+
 from .._shapes import Shape, as_shape
 from ..conditional import NetworkConditional
 from ..distributions import GaussianHead, PointHead
 from ..networks import NetworkLike, build
+from ..networks.activations import activation as activation_named
 
 
 def gaussian(
@@ -26,7 +31,36 @@ def gaussian(
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
 
 
-def point(network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None) -> NetworkConditional:
-    """z = f(x, c) without noise: the encoder of an autoencoder. Arguments as in ``gaussian``."""
+def point(
+    network: NetworkLike,
+    data: Shape,
+    latent: int | Shape,
+    condition: Shape | None = None,
+    activation: str = "identity",
+) -> NetworkConditional:
+    """z = f(x, c) without noise: the encoder of an autoencoder.
+
+    Args:
+        network: a factory ``(inputs, outputs, condition) → module``, or a module.
+        data: shape of x.
+        latent: size or shape of z.
+        condition: shape of c, if the encoder sees it.
+        activation: of the code, by name: sigmoid for one in (0, 1), relu for one that is not negative.
+    """
     head = PointHead(as_shape(latent, "latent"))
-    return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
+    made = build(network, data, head.raw_shape, condition)
+    if activation != "identity":
+        made = _Activated(made, activation_named(activation, "point")())
+    return NetworkConditional(made, head, data, condition)
+
+
+@final
+class _Activated(nn.Module):
+    """A network and an activation of its output."""
+
+    def __init__(self, network: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.network, self.activation = network, activation
+
+    def forward(self, context: Tensor, *c: Tensor) -> Tensor:
+        return self.activation(self.network(context, *c))

@@ -12,6 +12,7 @@ from ..conditional import Condition, NetworkConditional
 from ..data import DataSpec
 from ..likelihoods import LIKELIHOODS, Likelihood
 from ..networks import NETWORKS, Convolutional, Dense, NetworkFactory, NetworkLike, Residual
+from ..networks.tied import Transposed
 from ..objectives import Schedule, parse_schedule
 
 #: A network of the user's own (a module, or ``fourfold.own(…)``), or ``None`` for the recipe's.
@@ -62,7 +63,7 @@ def _started(
     condition: Shape | None = None,
 ) -> NetworkConditional:
     likelihood = made(network, latent, shape, condition)
-    if data.mean is not None and isinstance(likelihood.network, Dense):
+    if data.mean is not None and isinstance(likelihood.network, Dense | Transposed):
         likelihood.network.start_at(torch.from_numpy(data.mean).clamp(0.001, 0.999).logit())
     return likelihood
 
