@@ -8,6 +8,7 @@ __all__ = [
     "autoencoder",
     "beta_vae",
     "capacity_vae",
+    "ciwae",
     "contractive_ae",
     "conv_vae",
     "coupling_prior_vae",
@@ -17,7 +18,11 @@ __all__ = [
     "free_bits_vae",
     "iaf_vae",
     "info_vae",
+    "iwae",
+    "miwae",
     "mmd_vae",
+    "piwae",
+    "semi_amortised_vae",
     "sparse_ae",
     "spline_vae",
     "stacked_ae",
@@ -35,6 +40,7 @@ from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
+from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .structured import structured_cvae
 
@@ -60,6 +66,11 @@ TABLE: dict[str, RecipeFunction] = {
         info_vae,
         free_bits_vae,
         aggressive_vae,
+        iwae,
+        miwae,
+        ciwae,
+        piwae,
+        semi_amortised_vae,
         iaf_vae,
         spline_vae,
         af_prior_vae,
