@@ -34,6 +34,8 @@ def evaluate(words: Sequence[str]) -> int:
     _add_budget(parser)
     help_text = "sample the NLL of the first N data only (both kinds)"
     parser.add_argument("--importance-data", type=int, metavar="N", help=help_text)
+    help_text = "draws of z for the parts of the rate (mi, tc, dwkl), against all rows; 0 leaves them out (default)"
+    parser.add_argument("--decomposition", type=int, default=0, metavar="N", help=help_text)
     parser.add_argument("--no-report", action="store_true", help="leave pictures and report.html as they are")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     given = parser.read(words)
@@ -155,6 +157,7 @@ def _measured(run: "Run", part: str, given: argparse.Namespace, keep: bool) -> "
             importance_samples=given.importance_samples,
             prior_samples=given.prior_samples,
             importance_data=getattr(given, "importance_data", None),
+            decomposition=getattr(given, "decomposition", 0),
         )
 
 

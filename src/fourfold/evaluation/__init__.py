@@ -3,13 +3,16 @@
 __all__ = [
     "ActiveUnits",
     "BatchLike",
+    "Decomposition",
     "Evaluation",
     "EvaluationOptions",
     "PerDatum",
     "Progress",
     "Row",
     "Sampling",
+    "Undecomposable",
     "active_units",
+    "decomposition",
     "elbo",
     "evaluate",
     "log_weights",
@@ -20,6 +23,7 @@ __all__ = [
 
 from .batches import BatchLike
 from .bounds import PerDatum, elbo
+from .decomposition import Decomposition, Undecomposable, decomposition
 from .evaluate import Evaluation, EvaluationOptions, evaluate
 from .importance import Progress, Sampling, log_weights, nll_importance
 from .rows import Row, table

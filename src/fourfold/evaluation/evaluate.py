@@ -14,6 +14,7 @@ from ..models import Model
 from ..noise import Noise
 from .batches import BatchLike, first
 from .bounds import PerDatum, elbo
+from .decomposition import Decomposition, Undecomposable, decomposition
 from .importance import Progress, Sampling, nll_importance
 from .rows import Row
 from .units import ActiveUnits, active_units, posterior_means
@@ -37,6 +38,7 @@ class EvaluationOptions:
         importance_data: both are of the first so many data; ``None`` takes all.
         latent_data: posterior means and active units are of the first so many data; ``None`` takes all.
         active_threshold: of the active units.
+        decomposition: draws of z for the parts of the rate (mi, tc, dwkl), at most one a datum; 0 leaves them out.
         rows_per_chunk: how many rows (draws × batch) are decoded at once.
         dequantised: the data are 8-bit values dequantised to [0, 1): densities then have bits/dim too.
     """
@@ -47,6 +49,7 @@ class EvaluationOptions:
     importance_data: int | None = None
     latent_data: int | None = 10_000
     active_threshold: float = 0.01
+    decomposition: int = 0
     rows_per_chunk: int = 2500
     dequantised: bool = False
 
@@ -54,7 +57,7 @@ class EvaluationOptions:
         for name in ("draws", "importance_data", "latent_data", "rows_per_chunk"):
             if getattr(self, name) is not None:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
-        for name in ("importance_samples", "prior_samples"):
+        for name in ("importance_samples", "prior_samples", "decomposition"):
             if getattr(self, name) != 0:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
         non_negative(self.active_threshold, "EvaluationOptions: active_threshold")
@@ -122,6 +125,12 @@ def evaluate(
         report.units(active)
     notes = [f"elbo, rate: {bound.reason}"] if bound.reason else []
     notes += [_GREY] if bound.grey else []
+    if options.decomposition:
+        try:
+            found = decomposition(model, batches(), noise.fork("decomposition"), options.decomposition)
+            report.decomposed(found)
+        except Undecomposable as error:
+            notes.append(f"mi, tc, dwkl: {error}")
     return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes))
 
 
@@ -173,6 +182,13 @@ class _Report:
             estimator = f"Var_x E_q[z] > {level.threshold:g}, of {level.active.size} latents"
             broken = int((~np.isfinite(level.variances)).sum())
             self.rows.append(Row(metric, float(level.count), "units", None, estimator, level.n, self.protocol, broken))
+
+    def decomposed(self, found: Decomposition) -> None:
+        """The parts of the rate, from draws of z that are fewer than the data."""
+        for metric in ("mi", "tc", "dwkl"):
+            values = getattr(found, metric)
+            most = f", at most {np.log(found.posteriors):.2f}" if metric == "mi" else ""
+            self._row(metric, values, float(_quietly(np.mean, values)), values, found.estimator + most, "nats")
 
     def _row(
         self, metric: str, values: np.ndarray, value: float, spread: np.ndarray, estimator: str, unit: str

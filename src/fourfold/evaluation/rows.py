@@ -14,10 +14,13 @@ _LABELS = {
     "bits_per_dim_is": "bits/dim (IS)",
     "cross_entropy": "cross-entropy, grey (no −log p)",
     "cross_entropy_objective": "its sum with the rate (no bound)",
+    "dwkl": "dimension-wise KL",
     "elbo": "−ELBO",
+    "mi": "mutual information",
     "nll_is": "NLL (IS)",
     "nll_mc": "NLL (MC)",
     "reconstruction_mse": "reconstruction error",
+    "tc": "total correlation",
 }
 _NEGATED = ("elbo",)
 
