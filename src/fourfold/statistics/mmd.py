@@ -1,6 +1,6 @@
 """The maximum mean discrepancy: how far two samples are from being of one distribution, as a kernel sees it."""
 
-__all__ = ["linear_terms", "mmd2", "tile_sum"]
+__all__ = ["comparable", "linear_terms", "mmd2", "tile_sum"]
 
 import torch
 from jaxtyping import Float
@@ -43,7 +43,7 @@ def mmd2(
         tensor(0.4323)
     """
     choice(estimator, ("biased", "unbiased", "linear"), "mmd2: estimator")
-    _comparable(x, y, "mmd2", 1 if estimator == "biased" else 2)
+    comparable(x, y, "mmd2", 1 if estimator == "biased" else 2)
     if estimator == "linear":
         return linear_terms(x, y, kernel).mean()
     m, n, tile = len(x), len(y), positive_int(tile, "mmd2: tile")
@@ -65,7 +65,7 @@ def linear_terms(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], kernel: Kerne
     Raises:
         ValueError: samples of different sizes, or of fewer than two points.
     """
-    _comparable(x, y, "linear_terms", 2)
+    comparable(x, y, "linear_terms", 2)
     if len(x) != len(y):
         raise ValueError(
             f"linear_terms: the linear-time MMD needs samples of one size, got {len(x)} and {len(y)}. Cut the longer."
@@ -95,7 +95,8 @@ def tile_sum(x: Tensor, y: Tensor | None, kernel: Kernel, tile: int) -> tuple[Te
     return total, diagonal
 
 
-def _comparable(x: Tensor, y: Tensor, name: str, least: int) -> None:
+def comparable(x: Tensor, y: Tensor, name: str, least: int) -> None:
+    """Refuses two samples that cannot be compared, with the reason."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"{name}: x and y must be points of one dimension, (m, d) and (n, d), got {tuple(x.shape)} and "
@@ -103,3 +104,7 @@ def _comparable(x: Tensor, y: Tensor, name: str, least: int) -> None:
         )
     if min(len(x), len(y)) < least:
         raise ValueError(f"{name}: at least {least} points are needed on each side, got {len(x)} and {len(y)}.")
+    for sample, which in ((x, "first"), (y, "second")):
+        if not torch.isfinite(sample.detach().sum()) and not torch.isfinite(sample).all():
+            row = int((~torch.isfinite(sample).all(1)).nonzero()[0])
+            raise ValueError(f"{name}: row {row} of the {which} sample has numbers that are not finite. Leave it out.")
