@@ -23,7 +23,7 @@ def test_every_recipe_gives_finite_terms_and_gradients(name: str) -> None:
     made = TABLE[name]().build(GREY)
     view = View(256, binarize="dynamic", condition=made.condition)
     batch = view(RAW, LABELS, Noise(0))
-    trace = made.model(batch.x, batch.c, noise=Noise(1), mask=batch.mask)
+    trace = made.model(batch.x, batch.c, draws=made.objective.draws, noise=Noise(1), mask=batch.mask)
     total = made.objective(trace).total
     assert total.shape == (7,) and total.isfinite().all()
     (-total.mean()).backward()
