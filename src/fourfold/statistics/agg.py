@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._checks import positive_int
 from ..noise import Noise, NoiseSource
-from .bandwidth import drawn
+from .bandwidth import drawn, l1
 from .gram import TILE, labellings, quadratic_forms, signs
 from .kernels import RBF, Kernel, Laplace, squared_distances
 from .mmd import comparable
@@ -119,7 +119,6 @@ def _default(pooled: Tensor, noise: NoiseSource) -> list[Kernel]:
     few = drawn(pooled, 2 * _MOST, noise)
     above = torch.triu_indices(len(few), len(few), 1, device=few.device)
     straight = squared_distances(few, few)[above[0], above[1]].sqrt()
-    wide = few.to(torch.promote_types(few.dtype, torch.float32))
-    blocks = torch.cdist(wide, wide, p=1.0)[above[0], above[1]]
+    blocks = l1(few)[above[0], above[1]]
     # The reference's Gaussian is exp(−d²/λ²), without our 2.
     return [*map(Laplace, bandwidths(blocks)), *(RBF(scale / sqrt(2)) for scale in bandwidths(straight))]

@@ -1,6 +1,6 @@
 """The median heuristic, whose convention has a name."""
 
-__all__ = ["CONVENTIONS", "drawn", "median_bandwidth", "median_distance"]
+__all__ = ["CONVENTIONS", "drawn", "l1", "median_bandwidth", "median_distance"]
 
 from math import sqrt
 
@@ -18,12 +18,13 @@ CONVENTIONS = {"sigma=median": 1.0, "2sigma^2=median^2": sqrt(0.5)}
 _MOST = 1000
 
 
-def median_distance(x: Float[Tensor, "n d"], noise: NoiseSource | None = None) -> float:
-    """The median Euclidean distance between two different points of x; of more than 1,000 points, of 1,000 drawn ones.
+def median_distance(x: Float[Tensor, "n d"], noise: NoiseSource | None = None, order: int = 2) -> float:
+    """The median distance between two different points of x; of more than 1,000 points, of 1,000 drawn ones.
 
     Args:
         x: the points; for a two-sample test the pooled ones, which no permutation changes.
         noise: what the 1,000 are drawn with.
+        order: 2 for Euclidean distances (``RBF``, ``IMQ``), 1 for sums of absolute differences (``Laplace``).
 
     Raises:
         ValueError: fewer than two points, or half of the distances are zero.
@@ -36,7 +37,8 @@ def median_distance(x: Float[Tensor, "n d"], noise: NoiseSource | None = None) -
         raise ValueError(f"median_distance: x must have at least 2 points, got {len(x)}.")
     few = drawn(x, _MOST, noise)
     above = torch.triu_indices(len(few), len(few), 1, device=x.device)
-    found = squared_distances(few, few)[above[0], above[1]].sqrt().sort().values
+    every = squared_distances(few, few).sqrt() if choice(order, (1, 2), "median_distance: order") == 2 else l1(few)
+    found = every[above[0], above[1]].sort().values
     median = float(found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
     if median <= 0:
         raise ValueError(
@@ -68,6 +70,12 @@ def median_bandwidth(
     """
     choice(convention, CONVENTIONS, "median_bandwidth: convention")
     return median_distance(x, noise) * CONVENTIONS[convention]
+
+
+def l1(x: Tensor) -> Tensor:
+    """Sums of absolute differences, ``(n, n)``."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.cdist(wide, wide, p=1.0)
 
 
 def drawn(x: Tensor, most: int, noise: NoiseSource | None) -> Tensor:

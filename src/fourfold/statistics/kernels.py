@@ -4,7 +4,7 @@ __all__ = ["IMQ", "Kernel", "Laplace", "Polynomial", "RBF", "Radial", "Sum", "mu
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,9 @@ class Kernel(ABC):
     @abstractmethod
     def pairs(self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         """k(x_i, y_i), row by row."""
+
+    def __str__(self) -> str:
+        return _short(self)
 
 
 class Radial(Kernel, ABC):
@@ -213,6 +216,18 @@ def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     centre = y.detach().mean(0)
     x, y = x - centre, y - centre
     return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2).clamp_min(0)
+
+
+def _short(value: object) -> str:
+    """A kernel, or what it is made of, with numbers of four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return ", ".join(map(_short, value))
+    if not isinstance(value, Kernel) or not is_dataclass(value):
+        return str(value)
+    made = ", ".join(_short(getattr(value, field.name)) for field in fields(value))
+    return f"{type(value).__name__}({made})"
 
 
 def _precise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
