@@ -1,6 +1,7 @@
 """Distributions, the heads that make them from raw numbers, and the check of what data they can score."""
 
 __all__ = [
+    "AutoregressiveGaussian",
     "Bernoulli",
     "BernoulliHead",
     "Categorical",
@@ -15,9 +16,14 @@ __all__ = [
     "Distribution",
     "Factorised",
     "FlowHead",
+    "FullGaussian",
+    "FullGaussianHead",
     "GaussianHead",
     "GreyBernoulliWarning",
     "Head",
+    "MeetsDiagonal",
+    "Mixture",
+    "MixtureHead",
     "Point",
     "PointHead",
     "PullBack",
@@ -27,14 +33,18 @@ __all__ = [
     "warn_of_grey",
 ]
 
+from .autoregressive_gaussian import AutoregressiveGaussian
 from .base import Distribution, Factorised
 from .bernoulli import Bernoulli
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
+from .family_heads import FullGaussianHead, MixtureHead
 from .flow import FlowHead, PullBack, PushForward
-from .gaussian import DiagonalGaussian, Point
+from .full_gaussian import FullGaussian
+from .gaussian import DiagonalGaussian, MeetsDiagonal, Point
 from .heads import BernoulliHead, GaussianHead, Head, PointHead
+from .mixture import Mixture
 from .pixel_heads import (
     CategoricalHead,
     ContinuousBernoulliHead,

@@ -1,7 +1,8 @@
 """The diagonal Gaussian, and the point that an autoencoder's posterior is."""
 
-__all__ = ["DiagonalGaussian", "Point"]
+__all__ = ["DiagonalGaussian", "MeetsDiagonal", "Point", "component_rows"]
 
+from abc import ABC
 from math import log, pi
 from typing import ClassVar, Self
 
@@ -13,6 +14,29 @@ from ..noise import NoiseSource
 from .base import Distribution, Factorised, at_least_float32, sum_events
 
 _HALF_LOG_TWO_PI = 0.5 * log(2 * pi)
+
+
+def component_rows(parameter: Tensor, index: Tensor, event_ndim: int) -> Tensor:
+    """Of parameters ``(*lead, K, *event)`` those of the components that an index ``(*front, *lead)`` names."""
+    lead = parameter.ndim - event_ndim - 1
+    if not lead:
+        return parameter[index]
+    event = parameter.shape[lead + 1 :]
+    where = index.reshape(*index.shape, 1, *(1,) * event_ndim).expand(*index.shape, 1, *event)
+    return parameter.expand(*index.shape, *parameter.shape[lead:]).gather(index.ndim, where).squeeze(index.ndim)
+
+
+class MeetsDiagonal(Distribution, ABC):
+    """A distribution that knows its divergence from a diagonal Gaussian; a ``DiagonalGaussian`` asks it."""
+
+    def kl_by_element_from(self, q: "DiagonalGaussian") -> Tensor | None:
+        """KL(q ‖ self) in nats for each element, or ``None`` where it has no such parts."""
+        return None
+
+    def kl_from(self, q: "DiagonalGaussian") -> Tensor | None:
+        """KL(q ‖ self) in nats."""
+        by_element = self.kl_by_element_from(q)
+        return None if by_element is None else sum_events(by_element, len(self.event_shape))
 
 
 class DiagonalGaussian(Factorised):
@@ -84,10 +108,12 @@ class DiagonalGaussian(Factorised):
         return sum_events(terms, self.event_ndim)
 
     def kl_by_element(self, other: Distribution) -> Tensor | None:
-        r"""KL(self ‖ other) for another diagonal Gaussian, element by element, in nats.
+        r"""KL(self ‖ other) for another diagonal Gaussian (or what ``MeetsDiagonal``), element by element, in nats.
 
         .. math:: \log\frac{\sigma_2}{\sigma_1} + \frac{\sigma_1^2+(\mu_1-\mu_2)^2}{2\sigma_2^2} - \tfrac12
         """
+        if isinstance(other, MeetsDiagonal):
+            return other.kl_by_element_from(self)
         if not isinstance(other, DiagonalGaussian):
             return None
         if other.standard:
@@ -95,6 +121,15 @@ class DiagonalGaussian(Factorised):
         log_ratio = self.log_scale - other.log_scale
         shift = (self.loc - other.loc) * (-other.log_scale).exp()
         return 0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio
+
+    def kl(self, other: Distribution) -> Tensor | None:
+        return other.kl_from(self) if isinstance(other, MeetsDiagonal) else super().kl(other)
+
+    def chosen(self, index: Tensor) -> Self:
+        """Of components along the last leading dimension, those that an index ``(*front, *lead)`` names."""
+        loc = component_rows(self.loc, index, self.event_ndim)
+        log_scale = component_rows(self.log_scale.expand_as(self.loc), index, self.event_ndim)
+        return type(self)(loc, log_scale, self.event_ndim, self.standard)
 
 
 class Point(Distribution):

@@ -1,7 +1,20 @@
 """Priors p(z | c)."""
 
-__all__ = ["AutoregressiveFlow", "ConditionalPrior", "CouplingFlow", "StandardNormal"]
+__all__ = [
+    "AR1",
+    "AutoregressiveFlow",
+    "ConditionalPrior",
+    "CouplingFlow",
+    "GaussianMixture",
+    "StandardNormal",
+    "VampPrior",
+    "alpha_for",
+    "committed_rate",
+]
 
+from .ar1 import AR1, alpha_for, committed_rate
 from .flows import AutoregressiveFlow, CouplingFlow
 from .given import ConditionalPrior
+from .mixture import GaussianMixture
 from .standard import StandardNormal
+from .vamp import VampPrior
