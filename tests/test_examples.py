@@ -97,7 +97,7 @@ def test_own_network(capsys: pytest.CaptureFixture[str]) -> None:
 def test_own_objective(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "own_objective.py"), run_name="__main__")
     assert float(capsys.readouterr().out) == pytest.approx(5.0, abs=0.5)  # in nats
-    words = ["own_objective:capacity_vae", "--capacity", "2", "--epochs", "20", "--out", "two", "-q", "--no-report"]
+    words = ["own_objective:portion_vae", "--nats", "2", "--epochs", "20", "--out", "two", "-q", "--no-report"]
     assert main(["train", *words]) == 0
     run = ff.runs.Run.open("two", trust=("own_objective",))
     assert run.metrics[-1]["validation/rate [nats]"] == pytest.approx(2.0, abs=0.5)
@@ -105,7 +105,7 @@ def test_own_objective(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_terms_of_the_own_objective() -> None:
     mine = importlib.import_module("own_objective")
-    made = mine.capacity_vae(capacity=3.0).build(ff.data.digits().spec)
+    made = mine.portion_vae(nats=3.0).build(ff.data.digits().spec)
     trace: Trace = made.model(torch.ones(4, 1, 8, 8), noise=ff.Noise(0))
     rate = ff.objectives.rate(trace.levels[0])
     wanted = trace.log_likelihood.mean(0) - 10 * (rate - 3).abs()
