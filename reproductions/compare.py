@@ -39,8 +39,9 @@ class Promise:
 
     Args:
         wanted: arguments of the recipe to nats.
-        below: nats by which the rate may fall short, beyond its standard error.
+        below: nats by which the mean rate may fall short.
         above: nats by which it may exceed; ``None``: as much as it likes.
+        said: the promise in words.
     """
 
     wanted: Callable[[dict[str, Any]], float]
@@ -49,7 +50,13 @@ class Promise:
     said: str
 
 
-PROMISES: dict[str, Promise] = {}
+PROMISES = {
+    "free_bits_vae": Promise(
+        lambda given: given["nats"] * given["latent"], 0.5, None, "λ nats for each latent on average, or more"
+    ),
+    "delta_vae": Promise(lambda given: given["rate"], 0.0, None, "δ nats or more"),
+    "capacity_vae": Promise(lambda given: given["capacity"], 0.5, 0.5, "the rate within half a nat of C at the end"),
+}
 
 _HEAD = """# The flat table, image by image
 
@@ -91,9 +98,8 @@ def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:
         return {"recipe": name, "promise": promise.said, "verdict": "not there yet"}
     wanted = promise.wanted(row["protocol"]["arguments"])
     rate, error = float(row["value"]), row["standard_error"] or 0.0
-    kept_ = rate >= wanted - promise.below - CERTAIN * error and (
-        promise.above is None or rate <= wanted + promise.above + CERTAIN * error
-    )
+    above = float("inf") if promise.above is None else promise.above
+    keeps = wanted - promise.below <= rate <= wanted + above
     return {
         "recipe": name,
         "promise": promise.said,
@@ -101,7 +107,7 @@ def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:
         "rate": rate,
         "standard_error": error,
         "n": row["n"],
-        "verdict": "kept" if kept_ else "not kept",
+        "verdict": "kept" if keeps else "not kept",
     }
 
 
