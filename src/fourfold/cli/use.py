@@ -36,6 +36,8 @@ def evaluate(words: Sequence[str]) -> int:
     parser.add_argument("--importance-data", type=int, metavar="N", help=help_text)
     help_text = "draws of z for the parts of the rate (mi, tc, dwkl), against all rows; 0 leaves them out (default)"
     parser.add_argument("--decomposition", type=int, default=0, metavar="N", help=help_text)
+    help_text = "do generated and real differ? test N draws against N data, with a p-value; 0 leaves it out (default)"
+    parser.add_argument("--two-sample", type=int, default=0, metavar="N", help=help_text)
     parser.add_argument("--no-report", action="store_true", help="leave pictures and report.html as they are")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     given = parser.read(words)
@@ -51,6 +53,9 @@ def evaluate(words: Sequence[str]) -> int:
     shown = [protocol["dataset"], protocol["split"], protocol["data_part"], f"binarize {protocol['binarize']}"]
     print(f"{run.path}, {run.checkpoint} checkpoint: {', '.join(map(str, shown))}, seed {given.seed}")
     print(table(found.rows))
+    for row in found.rows:
+        if row.metric == "two_sample_p":
+            print(f"do generated and real differ? {'yes' if row.value <= 0.05 else 'no evidence'}, p = {row.value:.3g}")
     for note in found.notes:
         print(f"not computed: {note}")
     if page:
@@ -158,6 +163,7 @@ def _measured(run: "Run", part: str, given: argparse.Namespace, keep: bool) -> "
             prior_samples=given.prior_samples,
             importance_data=getattr(given, "importance_data", None),
             decomposition=getattr(given, "decomposition", 0),
+            two_sample=getattr(given, "two_sample", 0),
         )
 
 

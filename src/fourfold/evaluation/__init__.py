@@ -19,6 +19,7 @@ __all__ = [
     "nll_importance",
     "posterior_means",
     "table",
+    "two_sample",
 ]
 
 from .batches import BatchLike
@@ -27,4 +28,5 @@ from .decomposition import Decomposition, Undecomposable, decomposition
 from .evaluate import Evaluation, EvaluationOptions, evaluate
 from .importance import Progress, Sampling, log_weights, nll_importance
 from .rows import Row, table
+from .samples import two_sample
 from .units import ActiveUnits, active_units, posterior_means

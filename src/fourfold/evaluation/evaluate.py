@@ -17,7 +17,8 @@ from .bounds import PerDatum, elbo
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .importance import Progress, Sampling, nll_importance
 from .rows import Row
-from .units import ActiveUnits, active_units, posterior_means
+from .samples import two_sample
+from .units import ActiveUnits, active_units, mean_draws, posterior_means
 
 _Batches = Callable[[], Iterable[BatchLike]]
 
@@ -39,6 +40,7 @@ class EvaluationOptions:
         latent_data: posterior means and active units are of the first so many data; ``None`` takes all.
         active_threshold: of the active units.
         decomposition: draws of z for the parts of the rate (mi, tc, dwkl), at most one a datum; 0 leaves them out.
+        two_sample: data, and as many draws of the model, of the test whether the two differ; 0 leaves it out.
         rows_per_chunk: how many rows (draws × batch) are decoded at once.
         dequantised: the data are 8-bit values dequantised to [0, 1): densities then have bits/dim too.
     """
@@ -50,6 +52,7 @@ class EvaluationOptions:
     latent_data: int | None = 10_000
     active_threshold: float = 0.01
     decomposition: int = 0
+    two_sample: int = 0
     rows_per_chunk: int = 2500
     dequantised: bool = False
 
@@ -57,7 +60,7 @@ class EvaluationOptions:
         for name in ("draws", "importance_data", "latent_data", "rows_per_chunk"):
             if getattr(self, name) is not None:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
-        for name in ("importance_samples", "prior_samples", "decomposition"):
+        for name in ("importance_samples", "prior_samples", "decomposition", "two_sample"):
             if getattr(self, name) != 0:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
         non_negative(self.active_threshold, "EvaluationOptions: active_threshold")
@@ -121,7 +124,8 @@ def evaluate(
     means = posterior_means(model, batches(), noise.fork("means"), options.latent_data)
     active: tuple[ActiveUnits, ...] = ()
     if means and not bound.reason and len(means[0]) > 1:
-        active = tuple(active_units(level, options.active_threshold) for level in means)
+        drawn = zip(means, mean_draws(model, batches()), strict=True)
+        active = tuple(active_units(level, options.active_threshold, draws) for level, draws in drawn)
         report.units(active)
     notes = [f"elbo, rate: {bound.reason}"] if bound.reason else []
     notes += [_GREY] if bound.grey else []
@@ -131,6 +135,8 @@ def evaluate(
             report.decomposed(found)
         except Undecomposable as error:
             notes.append(f"mi, tc, dwkl: {error}")
+    if options.two_sample:
+        notes += report.compared(model, batches(), noise.fork("two_sample"))
     return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes))
 
 
@@ -179,9 +185,22 @@ class _Report:
         """The number of active units of each level."""
         for i, level in enumerate(levels, 1):
             metric = "active_units" if len(levels) == 1 else f"active_units_{i}"
-            estimator = f"Var_x E_q[z] > {level.threshold:g}, of {level.active.size} latents"
             broken = int((~np.isfinite(level.variances)).sum())
-            self.rows.append(Row(metric, float(level.count), "units", None, estimator, level.n, self.protocol, broken))
+            row = Row(metric, float(level.count), "units", None, level.estimator, level.n, self.protocol, broken)
+            self.rows.append(row)
+
+    def compared(self, model: Model, batches: Iterable[BatchLike], noise: Noise) -> list[str]:
+        """Whether generated and real data differ; or a note why that cannot be said."""
+        try:
+            if self.bound.grey:
+                raise ValueError("the data are grey, and draws of the model are 0 and 1.")
+            found = two_sample(model, batches, noise, self.options.two_sample)
+        except ValueError as error:
+            return [f"two_sample_p: {error}"]
+        how = f"{found.name}, {found.kernel}, {found.method}"
+        for metric, value in (("two_sample_mmd2", found.statistic), ("two_sample_p", found.p_value)):
+            self.rows.append(Row(metric, value, "", None, how, found.n, self.protocol))
+        return []
 
     def decomposed(self, found: Decomposition) -> None:
         """The parts of the rate, from draws of z that are fewer than the data."""

@@ -20,6 +20,8 @@ _LABELS = {
     "nll_is": "NLL (IS)",
     "nll_mc": "NLL (MC)",
     "reconstruction_mse": "reconstruction error",
+    "two_sample_mmd2": "MMD², generated and real",
+    "two_sample_p": "two-sample p-value",
     "tc": "total correlation",
 }
 _NEGATED = ("elbo",)
@@ -110,4 +112,4 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     else:
         shown = f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
     broken = f" ({row.non_finite} not finite)" if row.non_finite else ""
-    return _LABELS.get(row.metric, row.metric), f"{shown} {row.unit}", f"n = {row.n}{broken}", row.estimator
+    return _LABELS.get(row.metric, row.metric), f"{shown} {row.unit}".rstrip(), f"n = {row.n}{broken}", row.estimator

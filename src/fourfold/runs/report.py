@@ -28,6 +28,8 @@ _NAMES = {
     "nll_is": ("NLL (IS)", 1),
     "nll_mc": ("NLL (MC)", 1),
     "reconstruction_mse": ("reconstruction error", 1),
+    "two_sample_mmd2": ("MMD², generated and real", 1),
+    "two_sample_p": ("two-sample p-value", 1),
 }
 # What is said first: the first of each kind that is known; and of a model that is no bound on anything, the last line.
 _HEADLINES = (("elbo",), ("nll_is", "nll_mc"), ("bits_per_dim_is", "bits_per_dim"), ("active_units",))
