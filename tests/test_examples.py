@@ -229,7 +229,7 @@ def test_the_tables_are_whole() -> None:
     likelihoods = (ROOT / "docs/likelihoods.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", likelihoods, re.MULTILINE)) == set(ff.likelihoods.LIKELIHOODS)
     commands = (ROOT / "docs/command-line.md").read_text()
-    assert set(re.findall(r"^\| `(\w+)", commands, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^\| `([\w-]+)", commands, re.MULTILINE)) == set(COMMANDS)
 
 
 @EACH_PAGE

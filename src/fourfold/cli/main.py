@@ -14,7 +14,7 @@ from importlib import import_module
 from .._checks import unknown
 from .._version import __version__
 
-#: Command to the module of this package that has it (as a function of that name), and what it does.
+#: Command to the module of this package that has it (as a function of that name, with _ for -), and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a recipe on data, or go on with a run"),
     "evaluate": ("use", "measure a run: ELBO, rate, distortion, importance-sampled NLL, active units"),
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("look", "all pictures and report.html"),
     "encode": ("use", "posterior means of data, as an .npz file"),
     "score": ("use", "the bound on log p(x) of every datum, as a .csv file"),
+    "compare-samples": ("compare", "do two files of data come from one distribution? MMD, with a p-value"),
     "recipes": ("inspect", "what can be trained; fourfold recipes NAME tells all of one"),
     "data": ("inspect", "what data are known, where they live, what is missing and how to get it"),
 }
@@ -80,7 +81,7 @@ def _dispatch(words: list[str]) -> int:
     command, *rest = words
     if command not in COMMANDS:
         raise ValueError(unknown("command", command, COMMANDS))
-    return getattr(import_module(f".{COMMANDS[command][0]}", __package__), command)(rest)
+    return getattr(import_module(f".{COMMANDS[command][0]}", __package__), command.replace("-", "_"))(rest)
 
 
 def _help() -> str:
