@@ -32,7 +32,8 @@ class InfoVAE(Objective):
     α = 0, λ = 1 is the ELBO; α + λ = 1 is a β-VAE with β = 1 − α; α = 1 is the MMD-VAE, whose rate is reported and not
     paid. With α > 0 it is no bound on log p(x). MMD² compares draws of q, one a datum, with as many fresh draws of the
     model's prior; several draws of z are compared one set after another. It belongs to the batch, is without unit, and
-    lies within 0 … 2 for the kernels below: to weigh against hundreds of nats, λ must be in the hundreds or thousands.
+    lies within 0 … 2 for the single kernels below, the usual values being hundredths: λ must be of the size of the
+    distortion in nats or a few times larger. Much more drowns the reconstruction in the noise of MMD².
 
     Args:
         alpha: α, at most 1.

@@ -3,6 +3,7 @@
 __all__ = ["aggressive_vae", "free_bits_vae", "info_vae", "mmd_vae"]
 
 from .._checks import choice, positive_int
+from .._shapes import size
 from ..data import DataSpec
 from ..models import VAE
 from ..objectives import ELBO, FREE_BITS, KERNELS, FreeBits, InfoVAE, SoftFreeBits
@@ -29,7 +30,7 @@ _ZHAO = "Zhao, Song and Ermon 2017, arXiv:1706.02262"
 def mmd_vae(
     data: DataSpec,
     *,
-    lam: float = 1000.0,
+    lam: float | None = None,
     kernel: str = "imq",
     latent: int = 20,
     network: str = "dense",
@@ -42,7 +43,7 @@ def mmd_vae(
     """The MMD-VAE: no rate for any single datum; only all latents together must look like draws of the prior.
 
     Args:
-        lam: λ, nats for each unit of MMD².
+        lam: λ, nats for each unit of MMD²; if not given, as many as x has elements, as the distortion is their sum.
         kernel: imq (C = 2d), imq_scales (a sum over seven scales around it) or rbf (2σ² = d², as in Zhao's code).
         latent: size of z.
         network: dense, convolutional or residual.
@@ -57,7 +58,7 @@ def mmd_vae(
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(1.0, lam, made))
+    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(1.0, _weight(lam, data), made))
 
 
 @recipe(
@@ -75,7 +76,7 @@ def info_vae(
     data: DataSpec,
     *,
     alpha: float = 0.0,
-    lam: float = 1000.0,
+    lam: float | None = None,
     kernel: str = "imq",
     latent: int = 20,
     network: str = "dense",
@@ -89,7 +90,7 @@ def info_vae(
 
     Args:
         alpha: α, at most 1; the rate weighs 1 − α.
-        lam: λ, nats for each unit of MMD²; the penalty weighs α + λ − 1.
+        lam: λ, nats for each unit of MMD², if not given as many as x has elements; the penalty weighs α + λ − 1.
         kernel: imq (C = 2d), imq_scales (a sum over seven scales around it) or rbf (2σ² = d², as in Zhao's code).
         latent: size of z.
         network: dense, convolutional or residual.
@@ -104,7 +105,7 @@ def info_vae(
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(alpha, lam, made))
+    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(alpha, _weight(lam, data), made))
 
 
 @recipe(
@@ -211,3 +212,7 @@ def aggressive_vae(
     whole = Player(elbo, every=every, until=until)
     alone = Player(elbo, (q,), "encoder", until=until)
     return Recipe(VAE(q, StandardNormal(latent), p_x), elbo, stages=(Stage((whole, alone)),))
+
+
+def _weight(lam: float | None, data: DataSpec) -> float:
+    return float(size(data.shape)) if lam is None else lam
