@@ -53,8 +53,8 @@ class InfoVAE(Objective):
         Zhao, Song and Ermon 2017, arXiv:1706.02262; Tolstikhin, Bousquet, Gelly and Schölkopf 2018, arXiv:1711.01558.
 
     Example:
-        >>> float(InfoVAE(alpha=0.2, lambda_=100.0).mmd_weight)
-        99.2...
+        >>> InfoVAE(alpha=0.5, lambda_=100.0).mmd_weight
+        tensor(99.5000)
     """
 
     batch_statistic = True
