@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.nn.functional import logsigmoid
-from zuko.flows import MaskedAutoregressiveTransform
-from zuko.lazy import LazyComposedTransform, LazyTransform
-from zuko.transforms import AdditiveTransform, MonotonicAffineTransform, MonotonicRQSTransform
 
 from .._checks import positive_int
 from .._shapes import as_shape
+from ._zuko import (
+    AdditiveTransform,
+    LazyComposedTransform,
+    LazyTransform,
+    MaskedAutoregressiveTransform,
+    MonotonicAffineTransform,
+    MonotonicRQSTransform,
+)
 from .activations import activation as activation_named
 
 #: What is added to every gate's logit: σ starts at 0.88, so that a step starts near the identity (IAF paper: +1 … +2).
