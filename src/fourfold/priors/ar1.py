@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._checks import positive, positive_int
+from .._shapes import Shape, as_shape
 from ..conditional import Prior
 from ..distributions import AutoregressiveGaussian
 
@@ -26,40 +27,65 @@ class AR1(Prior):
     may go below it: the promise is then void.
 
     Args:
-        steps: n, at least 2.
-        channels: d.
-        alpha: α of all channels or of each, above 0 and below 1; ``alpha_for`` finds it for a rate.
-        flat: latents have shape ``(n·d,)``, all channels of step 1 first, in place of ``(n, d)``.
+        latent: ``(n, d)``; or the size of z, for d processes side by side in a vector: all channels of step 1 first.
+        rate: δ in nats over all channels, for which one α is solved; or give ``alpha``.
+        alpha: α of all channels or of each, above 0 and below 1, instead of a rate.
+        channels: d, where ``latent`` is a size, which it must divide.
 
     Attributes:
         rate: δ in nats.
 
     Raises:
-        ValueError: one step (nothing is promised), or α out of its range.
+        ValueError: fewer than two steps (nothing is promised), both or neither of rate and α, or one out of its range.
 
     References:
         Razavi, van den Oord, Poole and Vinyals 2019, arXiv:1901.03416.
 
     Example:
-        >>> prior = AR1(steps=16, channels=1, alpha=0.7)
+        >>> prior = AR1((16, 1), alpha=0.7)
         >>> round(prior.rate, 4), prior.event
         (3.1281, (16, 1))
+        >>> round(AR1(40, rate=5.0, channels=4).alphas[0], 4)
+        0.553
     """
 
     alpha: Tensor
 
-    def __init__(self, steps: int, channels: int, alpha: float | Sequence[float], *, flat: bool = False) -> None:
+    def __init__(
+        self,
+        latent: int | Shape,
+        *,
+        rate: float | None = None,
+        alpha: float | Sequence[float] | None = None,
+        channels: int = 1,
+    ) -> None:
         super().__init__()
-        self.steps, channels, self.flat = _steps(steps, "AR1"), positive_int(channels, "AR1: channels"), flat
-        given = [float(a) for a in alpha] if isinstance(alpha, Sequence) else [float(alpha)] * channels
-        if len(given) != channels or not all(0 < a < 1 for a in given):
+        self.event = as_shape(latent, "AR1: latent")
+        self.flat = len(self.event) == 1
+        self.steps, width = self._sizes(positive_int(channels, "AR1: channels"))
+        if (rate is None) == (alpha is None):
+            raise ValueError("AR1: give the committed rate in nats (rate=…) or the process itself (alpha=…), not both.")
+        if alpha is None:
+            alpha = alpha_for(rate or 0.0, self.steps, width)
+        given = [float(a) for a in alpha] if isinstance(alpha, Sequence) else [float(alpha)] * width
+        if len(given) != width or not all(0 < a < 1 for a in given):
             raise ValueError(
-                f"AR1: alpha must be above 0 and below 1, one number or one for each of {channels} channels, "
-                f"got {alpha!r}. alpha_for(rate, steps, channels) finds it for a rate."
+                f"AR1: alpha must be above 0 and below 1, one number or one for each of {width} channels, "
+                f"got {alpha!r}. Give rate=… to have it solved for."
             )
         self.alphas = tuple(given)
-        self.event = (self.steps * channels,) if flat else (self.steps, channels)
         self.register_buffer("alpha", torch.tensor(given), persistent=False)
+
+    def _sizes(self, channels: int) -> tuple[int, int]:
+        """n and d."""
+        if self.flat and self.event[0] % channels == 0:
+            return _steps(self.event[0] // channels, "AR1"), channels
+        if len(self.event) == 2 and channels in (1, self.event[1]):
+            return _steps(self.event[0], "AR1"), self.event[1]
+        raise ValueError(
+            f"AR1: latent must be (steps, channels), or a size that channels divides, got {self.event} and "
+            f"channels={channels}."
+        )
 
     @property
     def rate(self) -> float:
@@ -126,5 +152,5 @@ def alpha_for(rate: float, steps: int, channels: int = 1) -> float:
 def _steps(value: int, owner: str) -> int:
     steps = positive_int(value, f"{owner}: steps")
     if steps == 1:
-        raise ValueError(f"{owner}: with one step the prior is a standard normal, and no rate is promised. Give 2.")
+        raise ValueError(f"{owner}: with one step the prior is a standard normal, and no rate is promised. Take more.")
     return steps

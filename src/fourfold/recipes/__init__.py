@@ -14,8 +14,10 @@ __all__ = [
     "coupling_prior_vae",
     "cvae",
     "dae",
+    "delta_vae",
     "find",
     "free_bits_vae",
+    "gmm_vae",
     "iaf_vae",
     "info_vae",
     "iwae",
@@ -29,6 +31,7 @@ __all__ = [
     "structured_cvae",
     "tc_vae",
     "vae",
+    "vamp_vae",
 ]
 
 from collections.abc import Callable
@@ -42,6 +45,7 @@ from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
 from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
+from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
@@ -73,8 +77,11 @@ TABLE: dict[str, RecipeFunction] = {
         semi_amortised_vae,
         iaf_vae,
         spline_vae,
+        gmm_vae,
+        vamp_vae,
         af_prior_vae,
         coupling_prior_vae,
+        delta_vae,
     )
 }
 
