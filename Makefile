@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread per test process, no window, and no state left over from the caller's shell.
 TIDY := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test test-all check docs bench clean
 
 demo: .venv/.ready
 	$(BIN)/fourfold train vae --data digits --epochs 200
@@ -13,6 +13,13 @@ demo: .venv/.ready
 
 test: check
 	$(TIDY) $(BIN)/pytest -n 2 --cov=fourfold --cov-fail-under=90
+
+# Everything: what is run by default, then the nightly tests by name and with the numbers they print. Both are kept.
+test-all: check
+	@kept=reproductions/results/test_all.txt; \
+	$(TIDY) $(BIN)/pytest -n 2 -q > $$kept; first=$$?; tail -n 1 $$kept; \
+	$(TIDY) $(BIN)/pytest -v -rP -m nightly >> $$kept; second=$$?; tail -n 1 $$kept; \
+	[ $$first -eq 0 ] && [ $$second -eq 0 ] || { echo "see $$kept" >&2; exit 1; }
 
 check: .venv/.ready
 	$(BIN)/ruff check .

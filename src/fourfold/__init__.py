@@ -23,6 +23,7 @@ __all__ = [
     "priors",
     "recipe",
     "recipes",
+    "statistics",
 ]
 
 from importlib import import_module
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         posteriors,
         priors,
         recipes,
+        statistics,
     )
     from .data import DataSet
     from .noise import Noise
