@@ -36,7 +36,7 @@ CODE = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fill the table; 1 if time ran out before it was full."""
+    """Fill the table; 3 if time ran out before it was full."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=("mnist", "digits"))
     parser.add_argument("--epochs", type=float, default=50, help="of the deep autoencoder")
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 epochs = options.epochs if entry == "deep" else options.short
                 keep("autoencoders", [_row(entry, plan, lr, epochs, data, options.runs, limit)], options.results)
     except OutOfTime:
-        return 1
+        return 3
     return 0
 
 

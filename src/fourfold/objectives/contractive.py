@@ -88,7 +88,7 @@ class Contractive(Objective):
             source = noise or Noise(device=code.device)
             flips = source.uniform((len(code), self.probes, code.shape[1]), dtype=code.dtype) < 0.5
             value = self._squares(code, trace.x, (1 - 2 * flips.to(code.dtype)).transpose(0, 1)).mean(0)
-        parts = {**reconstruction(trace), "contraction": Term(value, -self.weight)}
+        parts = {**reconstruction(trace), "contraction": Term(value, -self.weight, "unitless")}
         return with_penalties(parts, trace)
 
     def _closed_form(self, code: Tensor, weight: Tensor) -> Tensor:

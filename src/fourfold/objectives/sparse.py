@@ -48,7 +48,7 @@ class L1Sparsity(Objective):
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         length = trace.levels[0].z.abs().flatten(2).sum(-1).mean(0)
-        return with_penalties({**reconstruction(trace), "l1": Term(length, -self.weight)}, trace)
+        return with_penalties({**reconstruction(trace), "l1": Term(length, -self.weight, "unitless")}, trace)
 
 
 @final
