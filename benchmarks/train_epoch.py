@@ -38,51 +38,31 @@ BASES = ("pythae", "resident", "floor")
 def table(batch: int, piece: int, protocol: Protocol) -> list[Row]:
     """Race all candidates at one batch size."""
     images, _ = binary_images()
-    images = images[
-        : len(images) // batch * batch
-    ]  # no ragged batch: every step of every candidate is the same work
+    images = images[: len(images) // batch * batch]  # no ragged batch: every step of every candidate is the same work
     floats = images.float()
     steps = max(1, round(piece / batch))
     items = steps * batch
     with tempfile.TemporaryDirectory() as folder:
         field: list[Candidate] = [
-            candidate(
-                "pythae",
-                lambda: timed(pythae_trainer(floats, batch, steps, folder), items),
-            ),
-            candidate(
-                "example", lambda: timed(example_loop(floats, batch, steps), items)
-            ),
-            candidate(
-                "resident", lambda: timed(resident_loop(images, batch, steps), items)
-            ),
+            candidate("pythae", lambda: timed(pythae_trainer(floats, batch, steps, folder), items)),
+            candidate("example", lambda: timed(example_loop(floats, batch, steps), items)),
+            candidate("resident", lambda: timed(resident_loop(images, batch, steps), items)),
             candidate("floor", lambda: timed(arithmetic_floor(batch, steps), items)),
             candidate("fourfold", lambda: fourfold_loop(images, batch, steps)),
-            candidate(
-                "+validation",
-                lambda: fourfold_loop(images, batch, steps, held_out=items // 6),
-            ),
+            candidate("+validation", lambda: fourfold_loop(images, batch, steps, held_out=items // 6)),
         ]
         return compare(field, BASES, protocol)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments, race, print, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--batch", type=positive, nargs="+", default=[100, 512])
     parser.add_argument("--rounds", type=positive, default=40)
-    parser.add_argument(
-        "--warmup", type=positive, default=4, help="rounds run first and not counted"
-    )
-    parser.add_argument(
-        "--piece", type=positive, default=2_500, help="images of one measured piece"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder of the JSON (default: benchmarks/results)"
-    )
+    parser.add_argument("--warmup", type=positive, default=4, help="rounds run first and not counted")
+    parser.add_argument("--piece", type=positive, default=2_500, help="images of one measured piece")
+    parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     protocol = Protocol(rounds=options.rounds, warmup=options.warmup)

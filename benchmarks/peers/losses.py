@@ -30,10 +30,7 @@ from fourfold.statistics import IMQ, RBF, multi_scale
 
 __all__ = ["Line", "lines", "main"]
 
-N, BETA = (
-    60_000,
-    6.0,
-)  # the size of the data that both are told; the batch is of 64 either way
+N, BETA = (60_000, 6.0)  # the size of the data that both are told; the batch is of 64 either way
 
 
 @dataclass(frozen=True)
@@ -70,12 +67,7 @@ def peer() -> SimpleNamespace:
 
 
 def compared(
-    name: str,
-    seen: Scene,
-    theirs: Tensor,
-    objective: Objective,
-    explained: Tensor | None = None,
-    why: str = "the same",
+    name: str, seen: Scene, theirs: Tensor, objective: Objective, explained: Tensor | None = None, why: str = "the same"
 ) -> Line:
     """Both values, the gradients of both, and what the explanation leaves of the difference."""
     ours = -objective(seen.trace, Noise(1)).total.mean()
@@ -141,11 +133,7 @@ def parts(seen: Scene, log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     pairs = q.log_prob_by_element(z)  # type: ignore[attr-defined]
     log_q = (pairs.sum(-1) + log_w).logsumexp(1)
     marginals = (pairs + log_w.unsqueeze(-1)).logsumexp(1).sum(-1)
-    return (
-        (level.log_q[0] - log_q).mean(),
-        (log_q - marginals).mean(),
-        (marginals - level.log_p[0]).mean(),
-    )
+    return ((level.log_q[0] - log_q).mean(), (log_q - marginals).mean(), (marginals - level.log_p[0]).mean())
 
 
 def mmd(models: SimpleNamespace, at: Callable[[int], Scene]) -> Iterator[Line]:
@@ -199,13 +187,7 @@ def lines() -> tuple[list[Line], list[tuple[str, float, float, float]]]:
             "MWS": log_weights_of("mws", BATCH, DATA),
         }
         rate = [(name, *_numbers(parts(seen, w))) for name, w in weights.items()]
-        return found, [
-            (
-                "exact, all 5,000 posteriors",
-                *_exact(seen, scene(model, images, batch=DATA)),
-            ),
-            *rate,
-        ]
+        return found, [("exact, all 5,000 posteriors", *_exact(seen, scene(model, images, batch=DATA))), *rate]
     finally:
         torch.set_default_dtype(before)
 
@@ -251,24 +233,14 @@ log B = {log_b:.2f}.
 
 def page(found: Sequence[Line], rate: Sequence[tuple[str, float, float, float]]) -> str:
     """Both tables as Markdown."""
-    shared = {
-        "batch": BATCH,
-        "data": DATA,
-        "latent": LATENT,
-        "pythae": version("pythae"),
-        "log_b": log(BATCH),
-    }
+    shared = {"batch": BATCH, "data": DATA, "latent": LATENT, "pythae": version("pythae"), "log_b": log(BATCH)}
     text = _HEAD.format(**shared)
     for line in found:
         if line.ours is None:
             cells = [f"{line.theirs:.6f}", "refused", *["–"] * 5]
         else:
             apart = line.theirs - line.ours
-            numbers = [
-                f"{apart:+.6f}",
-                f"{line.explained:+.6f}",
-                f"{abs(apart - line.explained):.0e}",
-            ]
+            numbers = [_signed(apart), _signed(line.explained), f"{abs(apart - line.explained):.0e}"]
             ratios = [f"{line.gradient:.1e}", f"{line.explained_gradient:.0e}"]
             cells = [f"{line.theirs:.6f}", f"{line.ours:.6f}", *numbers, *ratios]
         text += "| " + " | ".join([line.loss, *cells]) + " |\n"
@@ -297,11 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = page(found, rate)
     print(text)
     folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "pythae": version("pythae"),
-        "torch": torch.__version__,
-        "losses": [asdict(line) for line in found],
-    }
+    document = {"pythae": version("pythae"), "torch": torch.__version__, "losses": [asdict(line) for line in found]}
     document["rate"] = [dict(zip(("estimate", "mi", "tc", "dwkl"), row, strict=True)) for row in rate]
     (folder / "peers_losses.md").write_text(text)
     (folder / "peers_losses.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")

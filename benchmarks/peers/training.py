@@ -92,11 +92,7 @@ def pythae_trainer(images: Tensor, batch: int, steps: int, folder: str) -> Calla
     encoder, decoder = _pythae_networks()
     config = VAEConfig(input_dim=(PIXELS,), latent_dim=LATENT, reconstruction_loss="bce")
     training = BaseTrainerConfig(
-        output_dir=folder,
-        num_epochs=1,
-        per_device_train_batch_size=batch,
-        learning_rate=LEARNING_RATE,
-        no_cuda=True,
+        output_dir=folder, num_epochs=1, per_device_train_batch_size=batch, learning_rate=LEARNING_RATE, no_cuda=True
     )
     data = BaseDataset(images, torch.zeros(len(images)))
     trainer = BaseTrainer(VAE(config, encoder=encoder, decoder=decoder), data, training_config=training)
@@ -118,12 +114,7 @@ def _pythae_networks() -> tuple[nn.Module, nn.Module]:
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(PIXELS, HIDDEN),
-                nn.Tanh(),
-                nn.Linear(HIDDEN, HIDDEN),
-                nn.Tanh(),
-            )
+            self.layers = nn.Sequential(nn.Linear(PIXELS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh())
             self.embedding = nn.Linear(HIDDEN, LATENT)
             self.log_var = nn.Linear(HIDDEN, LATENT)
 
@@ -134,12 +125,7 @@ def _pythae_networks() -> tuple[nn.Module, nn.Module]:
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(LATENT, HIDDEN),
-                nn.Tanh(),
-                nn.Linear(HIDDEN, HIDDEN),
-                nn.Tanh(),
-            )
+            self.layers = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh())
             self.pixels = nn.Linear(HIDDEN, PIXELS)
 
         def forward(self, z: Tensor) -> ModelOutput:
@@ -152,10 +138,7 @@ class _ExampleVAE(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(PIXELS, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
-        self.mean, self.log_variance = (
-            nn.Linear(HIDDEN, LATENT),
-            nn.Linear(HIDDEN, LATENT),
-        )
+        self.mean, self.log_variance = nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
         self.fc3, self.fc4 = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
         self.pixels = nn.Linear(HIDDEN, PIXELS)
 

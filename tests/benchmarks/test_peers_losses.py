@@ -35,8 +35,7 @@ def test_the_parts_it_predicts_with_are_those_of_the_objective(double: None, mon
         terms = Decomposed(data_size=500, estimator=estimator)(seen.trace)
         ours = [terms.parts[f"{name}_{estimator}"].value.mean() for name in ("mi", "tc", "dwkl")]
         torch.testing.assert_close(
-            torch.stack(losses.parts(seen, log_weights_of(estimator, 64, 500))),
-            torch.stack(ours),
+            torch.stack(losses.parts(seen, log_weights_of(estimator, 64, 500))), torch.stack(ours)
         )
 
 
