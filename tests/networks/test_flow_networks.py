@@ -86,3 +86,33 @@ def test_wrong_sizes_are_named(make):
         make(D, hidden=(0,))
     with pytest.raises(ValueError, match="flow: activation: unknown"):
         make(D, activation="step")
+
+
+@pytest.mark.slow
+def test_the_compiler_captures_a_flow_whole(fresh_python):
+    fresh_python(
+        """
+import torch
+from fourfold.networks import gated, splines
+from fourfold.noise import Replay
+from fourfold.posteriors import iaf
+from fourfold.priors import AutoregressiveFlow, CouplingFlow
+
+def check(loss, modules, *given):
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    parameters = [p for module in modules for p in module.parameters()]
+    found, wanted = compiled(*given), loss(*given)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters))
+
+for flow in (gated, splines):
+    q = iaf(torch.nn.Linear(6, 11), (6,), 4, flow=flow, context=3)
+    def loss(x, epsilon):
+        z, log_q = q(x).sample_with_log_prob(Replay((epsilon,)), 2)
+        return (z.square().sum(-1) + log_q).mean()
+    check(loss, [q], torch.randn(5, 6), torch.randn(2, 5, 4))
+for prior in (AutoregressiveFlow(4), CouplingFlow(4)):
+    check(lambda z: prior().log_prob(z).mean(), [prior], torch.randn(5, 4))
+"""
+    )

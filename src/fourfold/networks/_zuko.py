@@ -2,7 +2,6 @@
 
 __all__ = [
     "AdditiveTransform",
-    "LazyComposedTransform",
     "LazyTransform",
     "MaskedAutoregressiveTransform",
     "MonotonicAffineTransform",
@@ -14,7 +13,7 @@ from torch.distributions import Distribution
 _checked = Distribution._validate_args
 
 from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402
-from zuko.lazy import LazyComposedTransform, LazyTransform  # noqa: E402
+from zuko.lazy import LazyTransform  # noqa: E402
 from zuko.transforms import AdditiveTransform, MonotonicAffineTransform, MonotonicRQSTransform  # noqa: E402
 
 Distribution.set_default_validate_args(_checked)

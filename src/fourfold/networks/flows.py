@@ -1,6 +1,6 @@
 """Flows: invertible maps of a vector, made of masked networks, as transforms of the library zuko."""
 
-__all__ = ["FlowFactory", "Gated", "affine", "gated", "splines"]
+__all__ = ["Chain", "FlowFactory", "Gated", "Steps", "affine", "gated", "splines"]
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,6 @@ from .._checks import positive_int
 from .._shapes import as_shape
 from ._zuko import (
     AdditiveTransform,
-    LazyComposedTransform,
     LazyTransform,
     MaskedAutoregressiveTransform,
     MonotonicAffineTransform,
@@ -130,6 +129,54 @@ class Gated(Transform):
         return self.log_scale.expand(y.shape)
 
 
+class Chain(Transform):
+    """Transforms of vectors, one after the other; zuko's own chain is not to be had by the compiler in one piece."""
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, *transforms: Any) -> None:
+        super().__init__()
+        self.transforms = transforms
+
+    def _call(self, x: Tensor) -> Tensor:
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        for transform in reversed(self.transforms):
+            y = transform.inv(y)
+        return y
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[1]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The image of x, and the logarithm of the volume, in one pass."""
+        total = x.new_zeros(())
+        for transform in self.transforms:
+            x, log_det = transform.call_and_ladj(x)
+            total = total + log_det
+        return x, total
+
+
+class Steps(LazyTransform):
+    """The steps of a flow, all of which see the same context.
+
+    Args:
+        transforms: in the order in which they are applied.
+    """
+
+    def __init__(self, *transforms: LazyTransform) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+
+    def forward(self, c: Tensor | None = None) -> Chain:
+        return Chain(*(transform(c) for transform in self.transforms))
+
+
 def _steps(
     features: int, context: int, steps: int, univariate: Callable[..., Transform], shapes: Any, **network: Any
 ) -> LazyTransform:
@@ -143,7 +190,7 @@ def _steps(
     ]
     for step in made:
         _calm(step)
-    return LazyComposedTransform(*made)
+    return Steps(*made)
 
 
 @torch.no_grad()
