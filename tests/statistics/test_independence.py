@@ -54,14 +54,14 @@ def test_three_variables_are_the_formula_of_pfister() -> None:
 def test_the_unbiased_one_is_zero_on_average() -> None:
     found = torch.stack([hsic(*pair(i)) for i in range(200)])
     assert abs(float(found.mean())) < 4 * float(found.std()) / 200**0.5
-    assert float(torch.stack([hsic(*pair(i), estimator="biased") for i in range(20)]).mean()) > 0.003
+    assert float(torch.stack([hsic(*pair(i), estimator="biased") for i in range(20)]).mean()) > 0.0015
 
 
 @pytest.mark.parametrize("method", ["permutation", "gamma"])
 def test_p_is_uniform_for_independent_gaussians(method: str) -> None:
     from scipy.stats import kstest
 
-    found = [hsic_test(*pair(i), method=method, permutations=199, noise=Noise(i)).p_value for i in range(200)]
+    found = [hsic_test(*pair(i), method=method, permutations=99, noise=Noise(i)).p_value for i in range(200)]
     assert kstest(found, "uniform").pvalue > 0.01
     assert sum(p <= 0.05 for p in found) / 200 <= 0.09
 
