@@ -1,6 +1,6 @@
 """What an objective is: a module from a trace to named terms in nats, to be maximised."""
 
-__all__ = ["Objective", "plain_terms", "rate", "reported", "with_penalties"]
+__all__ = ["Objective", "plain_terms", "rate", "reconstruction", "reported", "with_penalties"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -101,6 +101,13 @@ def plain_terms(trace: Trace, monte_carlo: bool = False) -> dict[str, Tensor]:
 def reported(trace: Trace) -> dict[str, Term]:
     """The parts of the plain ELBO with weight 0, for objectives that are not made of them."""
     return {name: Term(value, 0.0) for name, value in plain_terms(trace).items()}
+
+
+def reconstruction(trace: Trace) -> dict[str, Term]:
+    """The log-likelihood with weight 1; the rate with weight 0, where there is one."""
+    dense = all(level.q.has_density for level in trace.levels)
+    told = reported(trace) if dense else {}
+    return {**told, "log_likelihood": Term(trace.log_likelihood.mean(0), 1.0)}
 
 
 def with_penalties(parts: dict[str, Term], trace: Trace) -> Terms:

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._checks import choice
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, plain_terms, with_penalties
+from .base import Objective, plain_terms, reconstruction, with_penalties
 from .estimators import Estimator, estimator_by_name, in_place, reweighted
 from .schedules import Schedule
 
@@ -74,4 +74,4 @@ class Reconstruction(Objective):
     """
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        return with_penalties({"log_likelihood": Term(trace.log_likelihood.mean(0), 1.0)}, trace)
+        return with_penalties(reconstruction(trace), trace)

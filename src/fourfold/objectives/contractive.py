@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from .._checks import choice, positive_int
 from ..noise import Noise, NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, with_penalties
+from .base import Objective, reconstruction, with_penalties
 from .schedules import Schedule
-from .sparse import reconstruction
 
 
 @final

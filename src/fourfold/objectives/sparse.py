@@ -1,6 +1,6 @@
 """Sparse autoencoders: a price on the size of the code, or on how often its units are active."""
 
-__all__ = ["KLSparsity", "L1Sparsity", "reconstruction"]
+__all__ = ["KLSparsity", "L1Sparsity"]
 
 from collections.abc import Mapping
 from typing import ClassVar, final
@@ -12,17 +12,10 @@ from .._checks import fraction, positive
 from .._shapes import Shape, as_shape, size
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, reported, with_penalties
+from .base import Objective, reconstruction, with_penalties
 from .schedules import Schedule
 
 _EDGE = 1e-6
-
-
-def reconstruction(trace: Trace) -> dict[str, Term]:
-    """The log-likelihood with weight 1; the rate with weight 0, where there is one."""
-    dense = all(level.q.has_density for level in trace.levels)
-    told = reported(trace) if dense else {}
-    return {**told, "log_likelihood": Term(trace.log_likelihood.mean(0), 1.0)}
 
 
 @final
