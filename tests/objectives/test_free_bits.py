@@ -213,6 +213,7 @@ def test_its_value_and_what_it_tells(double: None) -> None:
     assert_close(terms.summary["free_bits_rate"], torch.tensor(2.8), **EXACT)
     assert not terms.summary["free_bits_rate"].requires_grad
     assert objective.gamma == 0.25  # forward changes nothing
+    assert [objective.settled(step, 10) for step in (0, 9, 10)] == [False, False, True]  # γ moves to the end
 
 
 def test_the_controller_settles_just_above_its_target(double: None) -> None:
