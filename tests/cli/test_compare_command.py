@@ -87,7 +87,7 @@ def write(name: str, **arrays: np.ndarray) -> Callable[[], None]:
 BAD = [
     (["a.npz", "nope.npz"], ("nope.npz",), None),
     (["a.npz", "d.npz"], ("shape (4,)", "(5,)"), write("d.npz", x=np.zeros((20, 5)))),
-    (["a.npz", "d.npz"], ("d.npz: row 3", "not finite", "1 rows"), write("d.npz", x=np.diag([0, 0, 0, np.nan, *[0] * 9]))),
+    (["a.npz", "d.npz"], ("row 3", "not finite", "1 rows"), write("d.npz", x=np.diag([0, 0, 0, np.nan] + [0] * 9))),
     (["a.npz", "d.npz"], ("at least 10 rows", "got 9"), write("d.npz", x=np.zeros((9, 4)))),
     (["a.npz", "d.npz"], ("several arrays", "p, q", "--array"), write("d.npz", p=np.zeros(9), q=np.zeros(9))),
     (["a.npz", "b.npz", "--array", "y"], ("no array 'y'", "x, labels"), None),
@@ -160,7 +160,8 @@ def test_an_untrained_model_differs_and_the_data_themselves_do_not(run: Path) ->
     def rows():
         return opened.batches(opened.split("test"), size=150)()
 
-    assert two_sample(Echo(), rows(), ff.Noise(0), 150).p_value > 0.05  # pyright: ignore
+    found = [two_sample(Echo(), rows(), ff.Noise(i), 150).p_value for i in range(8)]  # pyright: ignore
+    assert sum(p <= 0.05 for p in found) <= 2 and max(found) > 0.3
     with torch.no_grad():
         for p in opened.model.likelihood.parameters():  # pyright: ignore
             p.zero_()
