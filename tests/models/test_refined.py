@@ -11,6 +11,7 @@ from fourfold.conditional import Condition, NetworkConditional
 from fourfold.distributions import DiagonalGaussian, GaussianHead
 from fourfold.likelihoods import bernoulli
 from fourfold.models import VAE, Refinement, SemiAmortised
+from fourfold.models.refined import _Common
 from fourfold.networks import Dense
 from fourfold.noise import Noise, Recorder, Request
 from fourfold.objectives import ELBO, IWAE
@@ -215,3 +216,15 @@ def test_a_posterior_without_raw_numbers_is_refused() -> None:
     prior = StandardNormal(L)
     with pytest.raises(TypeError, match=r"SemiAmortised: posterior must be a NetworkConditional.*got FromPrior"):
         SemiAmortised(FromPrior(prior), prior, small().likelihood)  # type: ignore[arg-type]
+
+
+def test_each_step_has_numbers_of_its_own_in_pairs_around_the_mean() -> None:
+    cpu = torch.device("cpu")
+    first, again, other = (_Common(step, 6, cpu).normal((6, B, L), 1) for step in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.allclose(first, other)
+    assert_close(first.mean(0), torch.zeros(B, L))
+    assert_close(first.square().mean(0), torch.ones(B, L))
+    assert torch.equal(first, first[:, :1].expand(6, B, L))
+    uniform = _Common(0, 6, cpu).uniform((6, B, L), 1)
+    assert_close(uniform[:3] + uniform[3:], torch.ones(3, B, L))
+    assert (uniform < 1).all()
