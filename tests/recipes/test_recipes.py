@@ -13,7 +13,7 @@ from fourfold.noise import Noise
 from fourfold.objectives import ELBO
 from fourfold.recipes import TABLE, find
 
-GREY = DataSpec((1, 6, 6), 256, 10)
+GREY = DataSpec((1, 6, 6), 256, 10, n=7)
 RAW = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 1, 6, 6), dtype=np.uint8))
 LABELS = torch.arange(7)
 
