@@ -148,20 +148,20 @@ def test_an_untrained_model_differs_and_the_data_themselves_do_not(run: Path) ->
     opened = Run.open(run)
 
     class Echo:
-        """Generates other rows of the data."""
+        """Generates rows of the data, drawn from all that it was trained on: the digits are in the order of writers."""
 
         training = False
-        rows = iter(opened.batches(opened.split("train"), size=150)())
+        known = torch.cat([batch.x for batch in opened.batches(opened.split("train"))()])
 
         def sample(self, n: int, c: object, noise: ff.Noise, *, mean: bool) -> torch.Tensor:
             assert not mean
-            return next(self.rows).x[:n]
+            return self.known[noise.uniform((len(self.known),)).argsort()[:n]]
 
     def rows():
-        return opened.batches(opened.split("test"), size=150)()
+        return opened.batches(opened.split("test"))()
 
-    found = [two_sample(Echo(), rows(), ff.Noise(i), 150).p_value for i in range(8)]  # pyright: ignore
-    assert sum(p <= 0.05 for p in found) <= 2 and max(found) > 0.3
+    found = [two_sample(Echo(), rows(), ff.Noise(i), 179).p_value for i in range(8)]  # pyright: ignore
+    assert sum(p <= 0.05 for p in found) <= 1 and max(found) > 0.3
     with torch.no_grad():
         for p in opened.model.likelihood.parameters():  # pyright: ignore
             p.zero_()

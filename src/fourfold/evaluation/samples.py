@@ -20,7 +20,8 @@ def two_sample(
     """The two-sample test between draws of p(x) and data: the unbiased MMD² and its permutation p-value.
 
     Draws, not means of p(x | z), which no data look like; where the model is given c, the draws have the data's own.
-    With enough data every model differs: compare values of the statistic, of one n, not p-values of models.
+    With enough data every model differs: compare values of the statistic, of one n, not p-values of models. Where rows
+    stand in the order of classes or writers, the first of them are no fair sample: take them all.
 
     Args:
         model: any model, in eval mode.
