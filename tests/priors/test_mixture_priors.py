@@ -178,3 +178,20 @@ def test_the_learned_mixture_finds_two_groups():
     wanted = 0.5 * torch.tensor(2 * torch.pi * torch.e * 0.25).log() + torch.tensor(2.0).log()
     assert abs(loss.item() - wanted.item()) < 0.05
     assert sorted(prior.loc.flatten().round().tolist()) == [-3, 3]
+
+
+def test_pseudo_inputs_go_where_the_data_are():
+    """Under q(z | x) = N(x, 0.25), codes of data at −3 and 3 are most likely if the pseudo-inputs are at −3 and 3."""
+    q = NetworkConditional(nn.Linear(1, 1), GaussianHead(1, 0.5), 1)
+    assert isinstance(q.network, nn.Linear)
+    with torch.no_grad():
+        q.network.weight.fill_(1.0)
+        q.network.bias.zero_()
+    prior = VampPrior(q, 1, components=2, spread=1.0, bounds=None)
+    z = 3 * (Noise(0).uniform((2000, 1)).round() * 2 - 1) + 0.5 * Noise(1).normal((2000, 1))
+    optimiser = torch.optim.Adam([prior.free], lr=0.1)
+    for _ in range(100):
+        optimiser.zero_grad()
+        (-prior().log_prob(z).mean()).backward()
+        optimiser.step()
+    assert_close(prior.pseudo_inputs.flatten().sort().values, torch.tensor([-3.0, 3.0]), atol=0.05, rtol=0)
