@@ -132,11 +132,16 @@ def sparse_ae(
     model = VAE(q, StandardNormal(latent), p_x)
     if kl:
         return Recipe(model, KLSparsity(latent, rho, 10.0 if weight is None else weight))
-    if not isinstance(p_x.network, Dense):
-        raise ValueError("sparse_ae: penalty l1 needs a dense decoder, to keep its columns at norm 1. Take penalty kl.")
-    for layer in [*p_x.network.layers.children()][::2]:
-        register_parametrization(layer, "weight", UnitColumns())
+    _hold_columns(p_x.network)
     return Recipe(model, L1Sparsity(0.1 if weight is None else weight))
+
+
+def _hold_columns(decoder: nn.Module) -> None:
+    """Keeps the columns of every layer at norm 1."""
+    if not isinstance(decoder, Dense):
+        raise ValueError("sparse_ae: penalty l1 needs a dense decoder, to keep its columns at norm 1. Take penalty kl.")
+    for layer in [*decoder.layers.children()][::2]:
+        register_parametrization(layer, "weight", UnitColumns())
 
 
 @recipe(
