@@ -11,9 +11,12 @@ __all__ = [
     "reconstructions",
     "save",
     "traversal",
+    "witness_images",
+    "witness_plane",
 ]
 
 from .figures import png, save
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import kl_bars, latent_scatter
 from .training import curves
+from .witness import witness_images, witness_plane
