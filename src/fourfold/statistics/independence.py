@@ -18,12 +18,12 @@ from .result import Finding, p_value
 _NULL, _OTHERWISE = "the variables are independent", "the variables depend on each other"
 _HELD = 10_000
 
-Kernels = Sequence[Kernel] | None
+_Kernels = Sequence[Kernel] | None
 
 
 @torch.no_grad()
 def hsic(
-    x: Float[Tensor, "n a"], y: Float[Tensor, "n b"], kernels: Kernels = None, estimator: str = "unbiased"
+    x: Float[Tensor, "n a"], y: Float[Tensor, "n b"], kernels: _Kernels = None, estimator: str = "unbiased"
 ) -> Float[Tensor, ""]:
     r"""The Hilbert-Schmidt independence criterion of n pairs, in float64.
 
@@ -57,7 +57,7 @@ def hsic(
 def hsic_test(
     x: Float[Tensor, "n a"],
     y: Float[Tensor, "n b"],
-    kernels: Kernels = None,
+    kernels: _Kernels = None,
     *,
     method: str = "permutation",
     permutations: int = 500,
@@ -94,7 +94,7 @@ def hsic_test(
 
 
 @torch.no_grad()
-def dhsic(variables: Sequence[Float[Tensor, "n _"]], kernels: Kernels = None) -> Float[Tensor, ""]:
+def dhsic(variables: Sequence[Float[Tensor, "n _"]], kernels: _Kernels = None) -> Float[Tensor, ""]:
     r"""The joint criterion of d variables: zero only if all are independent at once, not just in pairs. Biased.
 
     .. math:: \frac1{n^2}\sum_{ij}\prod_v K^v_{ij} + \prod_v \frac1{n^2}\sum_{ij} K^v_{ij}
@@ -115,7 +115,7 @@ def dhsic(variables: Sequence[Float[Tensor, "n _"]], kernels: Kernels = None) ->
 @torch.no_grad()
 def dhsic_test(
     variables: Sequence[Float[Tensor, "n _"]],
-    kernels: Kernels = None,
+    kernels: _Kernels = None,
     *,
     permutations: int = 500,
     noise: NoiseSource | None = None,
@@ -201,7 +201,7 @@ def _gamma(x: Tensor, y: Tensor, kernels: Sequence[Kernel]) -> tuple[float, floa
     return float(value), float(p)
 
 
-def _ready(variables: Sequence[Tensor], kernels: Kernels, name: str) -> list[Kernel]:
+def _ready(variables: Sequence[Tensor], kernels: _Kernels, name: str) -> list[Kernel]:
     """The kernels, one a variable; refuses what cannot be compared row by row."""
     shapes = ", ".join(str(tuple(v.shape)) for v in variables)
     if len(variables) < 2 or any(v.ndim != 2 or len(v) != len(variables[0]) for v in variables):
