@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,10 @@ for plan in (ff.recipes.vae(latent=3, hidden=(16,)), ff.recipes.cvae(latent=3), 
 """
     )
     assert printed.split() == ["ok"] * 5
+
+
+def test_a_single_row_is_no_chunk_of_its_own(tmp_path: Path) -> None:
+    """1,001 validation rows: a statistic of the batch that needs two rows is still to be had."""
+    data = replace(DIGITS, validation=ff.data.Split(DIGITS.train.x[:1001], DIGITS.train.labels[:1001]))
+    run = ff.fit(ff.recipes.mmd_vae(latent=2, hidden=(8,)), data, epochs=1, out=tmp_path / "r", quiet=True)
+    assert math.isfinite(run.metrics[-1]["validation/mmd raw [unitless]"])

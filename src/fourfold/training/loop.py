@@ -239,7 +239,9 @@ class _Loop:
         count = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         shard = (self.fabric.global_rank, self.fabric.world_size)
         averaged = self.average.borrowed() if step is self.step else nullcontext()
-        with averaged, closing(self.held_out.chunks(_CHUNK, shard)) as chunks:
+        # Chunks of one size, or a last one of a single row could be too small for a statistic of the batch.
+        size = -(-len(self.held_out) // -(-len(self.held_out) // _CHUNK))
+        with averaged, closing(self.held_out.chunks(size, shard)) as chunks:
             for start, raw, labels in chunks:
                 noise = Noise(self.options.seed, stream="validation", step=start, device=self.fabric.device)
                 self.generator.key(self.options.seed, "validation", start)
