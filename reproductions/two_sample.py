@@ -1,10 +1,10 @@
 """Real MNIST against samples of our VAE, and against itself: p-values, and the pictures of docs/statistics.md.
 
 Run with `python -m reproductions.two_sample` from the root of the repository; about five minutes on one core.
+Runs that are there already are taken up where they stand.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import fourfold as ff
 from fourfold.evaluation import Row
+from fourfold.runs import resume
 from fourfold.statistics import RBF, Finding, ksd_test, median_bandwidth, mmd_agg_test, mmd_test, witness
 from reproductions.store import keep
 
@@ -66,7 +67,7 @@ def latents(run: ff.Run) -> list[Row]:
     kernel = RBF(median_bandwidth(torch.cat((codes, prior))) / 4)
     values = witness(plane, codes, prior, kernel).reshape(81, 81)
     names = ("codes of data", "prior")
-    picture = ff.pictures.witness_plane(values.numpy(), codes.numpy(), prior.numpy(), (-4.0, 4.0), names)
+    picture = ff.pictures.witness_plane(values.numpy(), codes[:300].numpy(), prior[:300].numpy(), (-4.0, 4.0), names)
     ff.pictures.save(picture, PICTURES / "witness_latents.png")
     found = {"mmd": mmd_test(codes, prior), "mmdagg": mmd_agg_test(codes, prior), "ksd": ksd_test(codes, lambda z: -z)}
     return [row(run, f"{name}, q(z) of two latents and the prior", one) for name, one in found.items()]
@@ -75,13 +76,18 @@ def latents(run: ff.Run) -> list[Row]:
 def main() -> None:
     """Trains both models, tests, draws."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=20)
-    epochs, mnist = parser.parse_args().epochs, ff.data.mnist()
-    with tempfile.TemporaryDirectory() as folder:
-        one, two = (
-            ff.fit(ff.recipes.vae(latent=n), mnist, epochs=epochs, out=f"{folder}/{n}", quiet=True) for n in (20, 2)
-        )
-        keep("two_sample", [*pixels(one), *latents(two)])
+    parser.add_argument("--epochs", type=float, default=10)
+    parser.add_argument("--runs", type=Path, default=Path("runs/two_sample"))
+    options, mnist = parser.parse_args(), ff.data.mnist()
+    one, two = (trained(options.runs / f"vae-{latent}", latent, options.epochs, mnist) for latent in (20, 2))
+    keep("two_sample", [*pixels(one), *latents(two)])
+
+
+def trained(folder: Path, latent: int, epochs: float, mnist: ff.DataSet) -> ff.Run:
+    """The run in this folder, started or continued."""
+    if (folder / "run.json").exists():
+        return resume(folder, mnist, epochs=epochs)
+    return ff.fit(ff.recipes.vae(latent=latent), mnist, epochs=epochs, out=folder, quiet=True)
 
 
 if __name__ == "__main__":

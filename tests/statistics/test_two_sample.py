@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fourfold.noise import Noise, Recorder
-from fourfold.statistics import RBF, Finding, Laplace, median_bandwidth, mmd2, mmd_agg_test, mmd_test
+from fourfold.statistics import RBF, Finding, Kernel, Laplace, median_bandwidth, mmd2, mmd_agg_test, mmd_test
 from fourfold.statistics import gram as gram_module
 from fourfold.statistics.gram import labellings, signs
 from fourfold.statistics.result import p_value
@@ -69,6 +69,31 @@ def test_every_split_is_its_own_mmd(tile: int, estimator: str, monkeypatch: pyte
     found = split_mmd2(pooled, kernel, labels, own=estimator == "biased")
     wanted = [mmd2(pooled[way], pooled[~way], kernel, estimator) for way in labels.T]
     torch.testing.assert_close(found, torch.stack(wanted))
+
+
+def test_no_more_than_a_tile_is_ever_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Kernel):
+        """Counts the values that are asked for at once, and all of them."""
+
+        most, every = 0, 0
+
+        def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+            size = len(x) * len(y)
+            self.most, self.every = max(self.most, size), self.every + size
+            return RBF(1.0)(x, y)
+
+        def pairs(self, x: Tensor, y: Tensor) -> Tensor:
+            raise AssertionError
+
+    monkeypatch.setattr(gram_module, "TILE", 16)
+    x, y = gaussians(0, 50, 2)
+    tested = Watched()
+    found = mmd_test(x, y, tested, permutations=30)
+    assert tested.most == 16**2 and tested.every < 0.7 * 100**2  # once, and only above the diagonal
+    summed = Watched()
+    value = mmd2(x, y, summed, "unbiased", 16)
+    assert summed.most == 16**2
+    assert found.statistic == pytest.approx(float(value), rel=1e-4)
 
 
 def test_permutations_keep_the_sizes_and_begin_with_the_data() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def witness_images(
-    real: ArrayLike, real_values: ArrayLike, made: ArrayLike, made_values: ArrayLike, many: int = 12
+    real: ArrayLike, real_values: ArrayLike, made: ArrayLike, made_values: ArrayLike, many: int = 10
 ) -> "Figure":
     """Real data that the model makes too little of, real ones that it makes well, and the same of its samples.
 
@@ -71,7 +71,7 @@ def witness_plane(
     low, high = extent
     if not low < high:
         raise ValueError(f"witness_plane: extent must rise, got {extent}.")
-    figure = blank(6.4, 5.2)
+    figure = blank(6.8, 5.2, layout="compressed")
     axes = figure.add_subplot()
     tidy(axes, "", "first coordinate", "second coordinate")
     axes.grid(False)
@@ -83,7 +83,7 @@ def witness_plane(
         at = _numbers(given, f"witness_plane: {name}", (len(given), 2))
         axes.scatter(*at.T, s=7, c=colour, marker=marker, alpha=0.5, linewidths=0, label=name)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.legend(loc="upper right", fontsize=TEXT, labelcolor=INK, framealpha=0.8, edgecolor="none")
+    axes.legend(loc="upper right", fontsize=TEXT, labelcolor=INK, framealpha=0.8, markerscale=2)
     bar = figure.colorbar(drawn, ax=axes, fraction=0.045, pad=0.02, ticks=[-most, 0, most])
     bar.set_ticklabels([f"more {names[1]}", "0", f"more {names[0]}"])
     bar.ax.tick_params(labelsize=SMALL, colors=GREY, labelcolor=INK, length=0)

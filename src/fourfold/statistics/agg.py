@@ -76,7 +76,7 @@ def mmd_agg_test(
         len(y),
         "both samples come from one distribution",
         "the samples come from different distributions",
-        f"{len(chosen)} kernels, the smallest p of {best}",
+        f"best of {len(chosen)}: {best}",
         f"MMDAgg with {count} + {count} {way}",
         2 * count,
     )
