@@ -225,7 +225,7 @@ def _short(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_short, value))
     if not isinstance(value, Kernel) or not is_dataclass(value):
-        return str(value)
+        return repr(value)
     made = ", ".join(_short(getattr(value, field.name)) for field in fields(value))
     return f"{type(value).__name__}({made})"
 
