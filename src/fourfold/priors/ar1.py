@@ -32,9 +32,6 @@ class AR1(Prior):
         alpha: α of all channels or of each, above 0 and below 1, instead of a rate.
         channels: d, where ``latent`` is a size, which it must divide.
 
-    Attributes:
-        rate: δ in nats.
-
     Raises:
         ValueError: fewer than two steps (nothing is promised), both or neither of rate and α, or one out of its range.
 
