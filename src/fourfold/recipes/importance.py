@@ -234,7 +234,7 @@ def semi_amortised_vae(
     encoder: NetworkChoice = None,
     decoder: NetworkChoice = None,
 ) -> Recipe:
-    """The VAE whose encoder only makes a first guess: q(z|x) is then improved for each datum, in evaluation too.
+    """The VAE whose encoder only makes a first guess, which is then improved for each datum, in evaluation too.
 
     Args:
         steps: of gradient ascent on each datum's ELBO.
