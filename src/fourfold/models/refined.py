@@ -2,7 +2,6 @@
 
 __all__ = ["Refinement", "SemiAmortised"]
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor
 
 from .._checks import positive, positive_int
-from .._shapes import Shape
 from ..conditional import Condition, Conditional, NetworkConditional, Prior
-from ..distributions import Distribution, Point
+from ..distributions import Distribution
 from ..noise import Noise, NoiseSource, Request
-from ..trace import Level, Trace
-from .base import Generated, Model, Pick
+from ..trace import Trace
+from .flat import Flat, drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Refinement:
             raise ValueError(f"Refinement: draws come in pairs, so their number must be even, got {self.draws}.")
 
 
-class SemiAmortised(Model):
+class SemiAmortised(Flat):
     r"""A flat VAE whose posterior is refined for each datum: from the encoder's λ₀(x), a few steps up its ELBO.
 
     .. math:: \lambda_{t+1} = \lambda_t + \eta\, \nabla_\lambda \mathcal L(\lambda_t; x), \qquad
@@ -92,10 +90,6 @@ class SemiAmortised(Model):
         self.condition = condition
         self.support = likelihood.support
 
-    @property
-    def latent_shapes(self) -> tuple[Shape, ...]:
-        return (self.prior.event,)
-
     def forward(
         self,
         x: Tensor,
@@ -104,34 +98,10 @@ class SemiAmortised(Model):
         noise: NoiseSource | None = None,
         mask: Tensor | None = None,
     ) -> Trace:
-        source = noise or Noise(device=x.device)
+        return self._pass(x, c, mask, drawing(noise or Noise(device=x.device), draws))
 
-        def draw(q: Distribution) -> tuple[Tensor, Tensor | None]:
-            return q.sample_with_log_prob(source, draws) if q.log_prob_with_draw else (q.sample(source, draws), None)
-
-        return self._pass(x, c, mask, draw)
-
-    def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
-        return self._pass(x, c, mask, lambda q: (pick(0, q), None))
-
-    def at(
-        self,
-        x: Tensor,
-        z: tuple[Tensor, ...],
-        c: Tensor | None = None,
-        q: bool = True,
-        mask: Tensor | None = None,
-    ) -> Trace:
-        if q:
-            return self._pass(x, c, mask, lambda posterior: (z[0], None))
-        c = self.encoded(c)
-        prior = self.prior(c)
-        return self._trace(x, c, mask, Level(z[0], Point(z[0], len(prior.event_shape)), prior))
-
-    def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
-        c = self.encoded(c)
-        z = pick(0, self.prior(c).expand((n,)))
-        return Generated((z,), self.likelihood(z, c))
+    def believed(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Distribution:
+        return self.refined(x, c, mask)
 
     def refined(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Distribution:
         """q(z | x, c) after the steps, with leading dimensions ``(B,)``; c as the rooms take it."""
@@ -166,22 +136,6 @@ class SemiAmortised(Model):
             (slope,) = torch.autograd.grad(elbo.sum(), raw, create_graph=through)
             raw = raw + how.step_size * _clipped(slope, how.clip)
         return raw
-
-    def _pass(
-        self,
-        x: Tensor,
-        c: Tensor | None,
-        mask: Tensor | None,
-        draw: Callable[[Distribution], tuple[Tensor, Tensor | None]],
-    ) -> Trace:
-        c = self.encoded(c)
-        q, p = self.refined(x, c, mask), self.prior(c)
-        z, recorded = draw(q)
-        return self._trace(x, c, mask, Level(z, q, p, recorded))
-
-    def _trace(self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level) -> Trace:
-        p_x = self.likelihood(level.z, c)
-        return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
 
 
 class _Common(NoiseSource):
