@@ -1,10 +1,11 @@
 """Corruptions, and the model that is shown them in training only."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from fourfold.conditional import Conditional, NetworkConditional
@@ -124,3 +125,21 @@ def test_a_model_of_features_leaves_them_alone_and_speaks_of_them() -> None:
     assert model.reconstruct(x).shape == (5, 6) and model.sample(3).shape == (3, 6)
     with pytest.raises(ValueError, match="says nothing of features"):
         model(x, mask=torch.ones(5, 4))
+
+
+def test_features_stand_still_in_training_too_and_the_model_hears_of_steps() -> None:
+    heard: list[Mapping[str, Tensor]] = []
+    features = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5))
+    model = OnFeatures(features, denoising(None)[0])
+    model.model.after_step = heard.append  # type: ignore[method-assign]
+    x = Noise(0).normal((5, 4))
+    before = {name: value.clone() for name, value in features.state_dict().items()}
+    model.train()(x, noise=Noise(1)).log_weight.sum().backward()
+    assert_close(dict(features.state_dict()), before)
+    assert all(parameter.grad is None for parameter in features.parameters())
+    assert model(x, noise=Noise(1)).x.equal(model.eval()(x, noise=Noise(1)).x)
+    features.train()[2].eval()
+    model(x, noise=Noise(1))
+    assert [one.training for one in features] == [True, True, False]  # whoever trains them finds them as they were
+    model.after_step(summary := {"rate": torch.ones(())})
+    assert heard == [summary]

@@ -2,6 +2,7 @@
 
 __all__ = ["OnFeatures"]
 
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -15,7 +16,7 @@ from .base import Generated, Model, Pick
 
 @final
 class OnFeatures(Model):
-    """A model of h = features(x) in place of x; the features stand still.
+    """A model of h = features(x) in place of x; the features stand still: in evaluation mode, without gradient.
 
     Everything is in the space of the features: the trace's ``x``, likelihoods, reconstructions and samples. So its
     log-likelihood is of h, and not to be compared with one of x.
@@ -71,8 +72,18 @@ class OnFeatures(Model):
     def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
         return self.model.generate(n, c, pick)
 
+    def after_step(self, summary: Mapping[str, Tensor]) -> None:
+        self.model.after_step(summary)
+
     def _seen(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:
             raise ValueError("OnFeatures: a mask of elements of x says nothing of features. Train without a mask.")
-        with torch.no_grad():
-            return self.features(x)
+        # Others may train these very layers, so their mode is theirs: it is put back.
+        learning = [module for module in self.features.modules() if module.training]
+        try:
+            self.features.eval()
+            with torch.no_grad():
+                return self.features(x)
+        finally:
+            for module in learning:
+                module.training = True
