@@ -228,3 +228,20 @@ def test_each_step_has_numbers_of_its_own_in_pairs_around_the_mean() -> None:
     uniform = _Common(0, 6, cpu).uniform((6, B, L), 1)
     assert_close(uniform[:3] + uniform[3:], torch.ones(3, B, L))
     assert (uniform < 1).all()
+
+
+def test_no_step_is_longer_than_the_clip_allows() -> None:
+    x, ends = 1.5 * Noise(1).normal((B, D)), []
+    for clip in (1e6, 2.0, 0.5):
+        model, _ = linear_gaussian(Refinement(1, 0.05, clip=clip))
+        with torch.no_grad():
+            start, end = model.posterior(x), model.refined(x)
+            assert isinstance(start, DiagonalGaussian) and isinstance(end, DiagonalGaussian)
+            steps = torch.cat([end.loc - start.loc, end.log_scale - start.log_scale], 1).norm(dim=1)
+        assert (steps <= 0.05 * clip + 1e-12).all()
+        ends.append((end.loc, steps))
+    free, held, short = (steps for _, steps in ends)
+    assert (free > 0.05 * 0.5).all()  # so that the clip is at work
+    assert_close(short, torch.full((B,), 0.05 * 0.5))
+    assert_close(held, free.clamp_max(0.05 * 2.0))
+    assert not torch.allclose(ends[1][0], ends[2][0])
