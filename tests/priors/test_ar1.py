@@ -168,3 +168,9 @@ def test_what_is_wrong_is_said():
     with pytest.raises(ValueError, match="AutoregressiveGaussian: a mask"):
         example().log_prob(torch.zeros(STEPS, 2), torch.ones(STEPS, 2))
     assert example().kl(StandardNormal(3)()) is None
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.5, -1.0, float("nan")])
+def test_no_rate_is_promised_by_a_process_that_is_not_stationary(alpha):
+    with pytest.raises(ValueError, match="committed_rate: alpha must be above −1 and below 1"):
+        committed_rate(alpha, 4)

@@ -104,11 +104,19 @@ def committed_rate(alpha: float, steps: int, channels: int = 1) -> float:
 
     .. math:: \delta = \tfrac d2 \big[(n-2)\ln(1+\alpha^2) - \ln(1-\alpha^2)\big]
 
+    Raises:
+        ValueError: an α that is not between −1 and 1, fewer than two steps.
+
     Example:
         >>> round(committed_rate(0.5, 2), 4)
         0.1438
     """
     steps = _steps(steps, "committed_rate")
+    if not -1 < alpha < 1:
+        raise ValueError(
+            f"committed_rate: alpha must be above −1 and below 1, or the process is not stationary, got {alpha!r}. "
+            "Use alpha_for(rate, steps) to have it solved for."
+        )
     return 0.5 * channels * ((steps - 2) * log1p(alpha**2) - log1p(-(alpha**2)))
 
 
