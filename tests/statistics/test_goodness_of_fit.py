@@ -19,6 +19,7 @@ from fourfold.statistics import (
     relative_mmd,
 )
 from fourfold.statistics import gram as gram_module
+from fourfold.statistics import ksd as ksd_module
 
 
 def standard(x: Tensor) -> Tensor:
@@ -193,3 +194,16 @@ def test_a_paired_difference_by_hand() -> None:
 def test_likelihoods_of_other_data_are_refused(first: Tensor, second: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         relative_likelihood(first, second)
+
+
+def test_sums_over_many_tiles_are_in_single_precision_under_autocast(monkeypatch):
+    for module in (gram_module, ksd_module):
+        monkeypatch.setattr(module, "TILE", 16)
+    x = Noise(0).normal((70, 3), dtype=torch.float32)
+    labels = gram_module.labellings(40, 30, 5, Noise(2), x.device)
+    found = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            sums = gram_module.split_sums(gram_module.gram(x, RBF(1.0), own=False), labels)
+            found.append((ksd2(x, -x), *sums))
+    assert all(under.equal(exact) for under, exact in zip(*found, strict=True))

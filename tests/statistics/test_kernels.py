@@ -110,3 +110,13 @@ def test_the_median_of_many_points_is_of_drawn_ones() -> None:
 
 def test_kernels_say_what_they_are() -> None:
     assert str(Sum((RBF(1 / 3), Polynomial()))) == "Sum(RBF(0.3333), Polynomial(3, None, 1))"
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_kernels_are_in_single_precision_under_autocast(kernel):
+    x, y = (points(n, 3).float() + 1 for n in (6, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        under = kernel(x, y), kernel.pairs(x[:4], y), kernel(x.bfloat16(), y.bfloat16())
+    assert all(value.dtype == torch.float32 for value in under)
+    torch.testing.assert_close(under[0], kernel(x, y), rtol=0, atol=0)
+    torch.testing.assert_close(under[1], kernel.pairs(x[:4], y), rtol=0, atol=0)

@@ -43,7 +43,8 @@ def quadratic_forms(entries: Entries, vectors: Tensor) -> Tensor:
     for rows, columns in tiles(len(vectors)):
         tile = entries(rows, columns)
         v, w = vectors[rows].to(tile.dtype), vectors[columns].to(tile.dtype)
-        total += (v * (tile @ w)).sum(0).double() * (1 if rows == columns else 2)
+        with torch.autocast(tile.device.type, enabled=False):
+            total += (v * (tile @ w)).sum(0).double() * (1 if rows == columns else 2)
     return total
 
 
@@ -60,10 +61,11 @@ def split_sums(entries: Entries, labels: Tensor) -> tuple[Tensor, Tensor, Tensor
         tile = entries(rows, columns)
         a, b = labels[rows].to(tile.dtype), labels[columns].to(tile.dtype)
         twice = 1 if rows == columns else 2
-        ones += (a * (tile @ b)).sum(0).double() * twice
-        mixed += (tile.sum(0) @ b).double()
-        if twice == 2:
-            mixed += (tile.sum(1) @ a).double()
+        with torch.autocast(tile.device.type, enabled=False):
+            ones += (a * (tile @ b)).sum(0).double() * twice
+            mixed += (tile.sum(0) @ b).double()
+            if twice == 2:
+                mixed += (tile.sum(1) @ a).double()
         every += float(tile.sum(dtype=torch.float64)) * twice
     return ones, every - 2 * mixed + ones, mixed - ones
 

@@ -151,7 +151,8 @@ class Polynomial(Kernel):
 
     def __call__(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         x, y = _precise(x, y)
-        return self._of(x @ y.T, x.shape[1])
+        with torch.autocast(x.device.type, enabled=False):
+            return self._of(x @ y.T, x.shape[1])
 
     def pairs(self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         x, y = _precise(x, y)
@@ -215,7 +216,8 @@ def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     # By products of centred points: far from the origin, the plain expansion loses all digits.
     centre = y.detach().mean(0)
     x, y = x - centre, y - centre
-    return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2).clamp_min(0)
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2).clamp_min(0)
 
 
 def _short(value: object) -> str:

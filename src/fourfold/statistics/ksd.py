@@ -111,9 +111,11 @@ def stein_tiles(x: Tensor, score: Score, c: float, own: bool) -> Entries:
         q = squared + c**2
         kernel = q**beta
         # s_i·(x_i − x_j) − s_j·(x_i − x_j)
-        along = own_product[rows, None] - s[rows] @ x[columns].T - x[rows] @ s[columns].T + own_product[columns]
+        with torch.autocast(x.device.type, enabled=False):
+            along = own_product[rows, None] - s[rows] @ x[columns].T - x[rows] @ s[columns].T + own_product[columns]
+            scores = s[rows] @ s[columns].T
         trace = -2 * beta * x.shape[1] / q - 4 * beta * (beta - 1) * squared / q**2
-        tile = kernel * (s[rows] @ s[columns].T - 2 * beta * along / q + trace)
+        tile = kernel * (scores - 2 * beta * along / q + trace)
         return tile.fill_diagonal_(0) if rows == columns and not own else tile
 
     return entries
