@@ -169,3 +169,15 @@ def test_what_is_wrong_is_said():
         FullGaussianHead(3, floor=0.0)
     with pytest.raises(ValueError, match="see raw_shape"):
         _ = FullGaussianHead(3).per_element
+
+
+@pytest.mark.parametrize("lead", [(), (5,), (2, 5)], ids=str)
+def test_a_draw_and_its_density_belong_together_under_autocast(lead):
+    p, other = example(lead), example(lead, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, log_q = p.sample_with_log_prob(Noise(2), 3)
+        again, covariance, kl = p.log_prob(z), p.covariance, p.kl(other)
+    assert log_q is not None and z.dtype == log_q.dtype == torch.float32
+    assert_close(log_q, again, rtol=0, atol=1e-4)
+    assert z.equal(p.sample(Noise(2), 3)) and covariance.equal(p.covariance)
+    assert_close(kl, p.kl(other), rtol=0, atol=0)

@@ -287,3 +287,18 @@ def test_what_is_wrong_is_said():
         Mixture(torch.zeros(K), Point(torch.zeros(K, D)))
     with pytest.raises(ValueError, match=r"log_weights must have the shape.*\(3,\), got \(2,\)"):
         of(torch.zeros(2), torch.zeros(K, D), torch.zeros(K, D))
+
+
+@pytest.mark.parametrize("lead", [(), (5,)], ids=str)
+def test_densities_draws_and_their_gradients_are_in_single_precision_under_autocast(lead):
+    found = []
+    for enabled in (True, False):
+        given = tuple(value.requires_grad_() for value in parameters(lead))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            p = of(*given)
+            z = p.sample(Noise(1), 3)
+            log_q = p.log_prob(z)
+            found.append((z, log_q, *torch.autograd.grad(log_q.sum() + z.square().sum(), given)))
+    assert all(value.dtype == torch.float32 for value in found[0])
+    for under, exact in zip(*found, strict=True):
+        assert_close(under, exact, rtol=0, atol=0)

@@ -64,7 +64,9 @@ class FullGaussian(MeetsDiagonal):
     @property
     def covariance(self) -> Tensor:
         """L Lᵀ, of shape ``(*lead, D, D)``."""
-        return (self.scale_tril @ self.scale_tril.mT).expand(*self.lead_shape, *self.scale_tril.shape[-2:])
+        with torch.autocast(self.loc.device.type, enabled=False):
+            square = self.scale_tril @ self.scale_tril.mT
+        return square.expand(*self.lead_shape, *self.scale_tril.shape[-2:])
 
     @property
     def _log_det(self) -> Tensor:
@@ -134,7 +136,8 @@ class FullGaussian(MeetsDiagonal):
         front = () if draws is None else (draws,)
         batch = max(len(front) + len(self.lead_shape) - 1, 0)
         epsilon = noise.normal((*front, *self.loc.shape), batch, self.loc.dtype)
-        moved = self._columns(torch.matmul, epsilon.flatten(-self.event_ndim))
+        with torch.autocast(self.loc.device.type, enabled=False):
+            moved = self._columns(torch.matmul, epsilon.flatten(-self.event_ndim))
         return self.loc + moved.unflatten(-1, self.event_shape), epsilon
 
     def _solved(self, value: Tensor) -> Tensor:

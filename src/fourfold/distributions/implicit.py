@@ -64,7 +64,8 @@ class _Implicit(torch.autograd.Function):
         below = torch.special.ndtr(standard)
         excess = weights * (below - (weights * below).sum(-2, keepdim=True))  # ∂F_d / ∂ log w_k of element d
         density = weights * log_density.exp()
-        jacobian = (excess.mT @ (-standard * inverse)).tril(-1)
+        with torch.autocast(z.device.type, enabled=False):
+            jacobian = (excess.mT @ (-standard * inverse)).tril(-1)
         jacobian = jacobian + torch.diag_embed(density.sum(-2).clamp_min(torch.finfo(z.dtype).tiny))
         right = gradients[0].unsqueeze(-1)
         pull = -torch.linalg.solve_triangular(jacobian.mT, right, upper=True).mT  # (…, 1, D)
