@@ -1,6 +1,6 @@
 """What an objective is: a module from a trace to named terms in nats, to be maximised."""
 
-__all__ = ["Objective", "plain_terms", "rate", "reconstruction", "reported", "with_penalties"]
+__all__ = ["Objective", "latents", "one_level", "plain_terms", "rate", "reconstruction", "reported", "with_penalties"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -79,6 +79,20 @@ class Objective(nn.Module, ABC):
         for name, value in self.values.items():
             self.get_buffer(name).fill_(value)
         return moved
+
+
+def latents(trace: Trace, owner: str, lacking: str) -> tuple[Level, ...]:
+    """The groups of latents of the trace; a model without any is refused, with what it has none of."""
+    if not trace.levels:
+        raise ValueError(f"{owner}: a model without latents has no {lacking}. Take ELBO.")
+    return trace.levels
+
+
+def one_level(trace: Trace, owner: str) -> Level:
+    """The only group of latents of the trace."""
+    if len(trace.levels) != 1:
+        raise ValueError(f"{owner} is of one group of latents, and this model has {len(trace.levels)}. Take ELBO.")
+    return trace.levels[0]
 
 
 def rate(level: Level, monte_carlo: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, plain_terms, with_penalties
+from .base import Objective, latents, plain_terms, with_penalties
 from .schedules import Linear, Schedule
 
 _RAMP = Linear(0.5, 25.0, 100_000)
@@ -51,9 +51,8 @@ class Capacity(Objective):
         self.hyper("capacity", capacity)
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
+        latents(trace, "Capacity", "rate to hold at C")
         raw = plain_terms(trace)
-        if "rate" not in raw:
-            raise ValueError("Capacity: a model without latents has no rate to hold at C. Take ELBO.")
         rate = raw["rate"]
         gap = (rate.mean() - self.capacity).abs()
         parts = {

@@ -1,6 +1,6 @@
 """The rate in three parts: mutual information, total correlation, and the KL of each latent's marginal."""
 
-__all__ = ["Decomposed", "log_weights_of", "one_level", "undecomposable"]
+__all__ = ["Decomposed", "log_weights_of", "undecomposable"]
 
 from math import log
 from typing import ClassVar
@@ -13,7 +13,7 @@ from .._checks import choice, positive_int
 from ..distributions.base import Factorised
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, reported, with_penalties
+from .base import Objective, one_level, reported, with_penalties
 from .schedules import Schedule
 
 _ESTIMATORS = ("mss", "mws", "full")
@@ -82,9 +82,9 @@ class Decomposed(Objective):
         self.estimator = choice(estimator, _ESTIMATORS, "Decomposed: estimator")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
+        level = one_level(trace, "Decomposed")
         if reason := undecomposable(trace.levels):
             raise ValueError(f"Decomposed: {reason}")
-        level = trace.levels[0]
         assert isinstance(level.q, Factorised)
         pairs = level.q.log_prob_by_element(level.z.unsqueeze(2)).flatten(3)  # (S, B, B, D): log q(z_id | x_j)
         log_w = log_weights_of(self.estimator, pairs.shape[2], self._size(pairs.shape[2])).to(pairs)
@@ -152,10 +152,3 @@ def undecomposable(levels: tuple[Level, ...]) -> str | None:
             "it needs one such as the standard normal."
         )
     return None
-
-
-def one_level(trace: Trace, owner: str) -> Level:
-    """The only group of latents of the trace."""
-    if len(trace.levels) != 1:
-        raise ValueError(f"{owner} is of one group of latents, and this model has {len(trace.levels)}. Take ELBO.")
-    return trace.levels[0]

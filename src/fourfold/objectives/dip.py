@@ -12,8 +12,7 @@ from ..distributions import DiagonalGaussian
 from ..distributions.base import at_least_float32
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, plain_terms, with_penalties
-from .decomposition import one_level
+from .base import Objective, one_level, plain_terms, with_penalties
 from .schedules import Schedule
 
 
@@ -58,8 +57,7 @@ class DIP(Objective):
         self.kind = choice(kind, ("i", "ii"), "DIP: kind")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        raw = plain_terms(trace)
-        covariance = self._covariance(one_level(trace, "DIP"))
+        covariance, raw = self._covariance(one_level(trace, "DIP")), plain_terms(trace)
         diagonal = covariance.diagonal()
         apart = (covariance - torch.diag(diagonal)).square().sum()
         fined = {"off_diagonal": (apart, self.off_diagonal), "diagonal": ((diagonal - 1).square().sum(), self.diagonal)}

@@ -13,8 +13,7 @@ from .._shapes import Shape, as_shape, size
 from ..distributions.base import at_least_float32
 from ..noise import Noise, NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, plain_terms, reported, with_penalties
-from .decomposition import one_level
+from .base import Objective, one_level, plain_terms, reported, with_penalties
 from .schedules import Schedule
 
 

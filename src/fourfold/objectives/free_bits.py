@@ -10,7 +10,7 @@ from torch import Tensor
 from .._checks import choice, positive
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, plain_terms, rate, with_penalties
+from .base import Objective, latents, plain_terms, rate, with_penalties
 from .schedules import Schedule
 
 #: How ``FreeBits`` groups and averages.
@@ -53,8 +53,8 @@ class FreeBits(Objective):
         self.batch_statistic = kind != "per_sample"  # pyright: ignore[reportAttributeAccessIssue]
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        raw = plain_terms(trace)
-        clipped = torch.stack([self._clipped(level) for level in trace.levels]).sum(0)
+        levels, raw = latents(trace, "FreeBits", "rate to leave free"), plain_terms(trace)
+        clipped = torch.stack([self._clipped(level) for level in levels]).sum(0)
         parts = {
             "log_likelihood": Term(raw["log_likelihood"], 1.0),
             "clipped_rate": Term(clipped, -1.0),
@@ -105,6 +105,7 @@ class SoftFreeBits(Objective):
         self.register_buffer("gamma", torch.ones(()))
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
+        latents(trace, "SoftFreeBits", "rate to hold above λ")
         raw = plain_terms(trace)
         parts = {"log_likelihood": Term(raw["log_likelihood"], 1.0), "rate": Term(raw["rate"], -self.gamma)}
         return Terms(with_penalties(parts, trace).parts, {"free_bits_rate": raw["rate"].detach().mean()})

@@ -119,7 +119,8 @@ class InfoVAE(Objective):
         if len(trace.levels) != 1:
             raise ValueError(
                 f"InfoVAE compares the latents with draws of their prior, and takes models with one group of latents, "
-                f"got {len(trace.levels)}: the prior of a lower group depends on the draw above."
+                f"got {len(trace.levels)}: with none nothing is drawn, and the prior of a lower group depends on the "
+                "draw above. Take ELBO."
             )
         level = trace.levels[0]
         if level.q.has_density == self.deterministic:
