@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from fourfold.conditional import NetworkConditional
+from fourfold.conditional import Condition, NetworkConditional
 from fourfold.distributions import BernoulliHead, Point
-from fourfold.models import VAE
+from fourfold.models import VAE, Masking
 from fourfold.networks import Convolutional, Dense, NetworkLike, Transposed
 from fourfold.noise import Noise
 from fourfold.objectives import Contractive, KLSparsity, L1Sparsity, Objective, Reconstruction
@@ -249,6 +249,63 @@ def test_what_a_contraction_needs_is_asked_for_by_name() -> None:
         Contractive(layer=nn.Linear(2, 2))
     with pytest.raises(ValueError, match="layer has 8 outputs, the code has 4"):
         Contractive(method="closed_form", layer=first_layer(model))(model(data(), noise=Noise(0)))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_the_closed_form_of_a_conditional_encoder_is_of_x_alone(activation: str) -> None:
+    q = point(partial(Dense, hidden=()), (D,), K, condition=(3,), activation=activation)
+    p_x = NetworkConditional(Dense(K, D, condition=(3,), hidden=()), BernoulliHead(D), K, (3,))
+    model, c = VAE(q, StandardNormal(K), p_x, Condition((3,))), Noise(5).normal((B, 3))
+    trace = model(data(), c, noise=Noise(0))
+    closed = Contractive(method="closed_form", layer=first_layer(model), activation=activation)
+    wanted = Contractive()(trace).parts["contraction"].value
+    assert_close(closed(trace).parts["contraction"].value, wanted, **EXACT)
+    other = Contractive(method="closed_form", layer=nn.Linear(D + 2, K), activation=activation)
+    with pytest.raises(ValueError, match=r"Contractive: layer has .* 8 inputs, x has 6 numbers and c 3.*Take method"):
+        other(trace)
+
+
+def test_the_closed_form_refuses_a_code_of_another_activation() -> None:
+    for given, said in (("tanh", "sigmoid"), ("identity", "sigmoid"), ("identity", "tanh")):
+        model = autoencoder(given)
+        with torch.no_grad():
+            first_layer(model).weight.mul_(4)
+        closed = Contractive(method="closed_form", layer=first_layer(model), activation=said)
+        with pytest.raises(ValueError, match=rf"Contractive: a {said} lies in .* the code has values from .*'exact'"):
+            closed(model(data(), noise=Noise(0)))
+
+
+def test_under_corruption_the_jacobian_is_of_what_the_encoder_did_with_this_x() -> None:
+    plain = autoencoder()
+    model, x = VAE(plain.posterior, plain.prior, plain.likelihood, corruption=Masking(0.5)), data()
+    trace = model(x, noise=Noise(0))
+    kept = Masking(0.5)(torch.ones(B, D), Noise(0))
+    slope = (code := trace.levels[0].z[0]) * (1 - code)
+    weight = first_layer(model).weight
+    wanted = ((slope[:, :, None] * weight * kept[:, None]) ** 2).sum((1, 2))
+    assert_close(Contractive()(trace).parts["contraction"].value, wanted, **EXACT)
+    closed = Contractive(method="closed_form", layer=first_layer(model))(trace).parts["contraction"].value
+    assert_close(closed, ((slope[:, :, None] * weight) ** 2).sum((1, 2)), **EXACT)
+    assert (closed > wanted).all()
+
+
+@pytest.mark.parametrize("method", ["closed_form", "exact", "hutchinson"])
+def test_prices_are_in_single_precision_under_autocast(method: str) -> None:
+    model, x = autoencoder().float(), data().detach().float().requires_grad_()
+    layer = first_layer(model) if method == "closed_form" else None
+    goals = (Contractive(1.0, method, layer=layer), L1Sparsity(), KLSparsity(K))
+    with torch.autocast("cpu", torch.bfloat16):
+        trace = model(x, noise=Noise(0))
+        under = [goal.float()(trace, Noise(1)) for goal in goals]
+    assert trace.levels[0].z.dtype == torch.bfloat16
+    for terms, name in zip(under, ("contraction", "l1", "sparsity"), strict=True):
+        assert terms.parts[name].value.dtype == torch.float32
+    code = trace.levels[0].z.float()
+    assert_close(under[1].parts["l1"].value, code.abs().sum(-1)[0], rtol=0, atol=0)
+    if layer is not None:
+        slope = (code * (1 - code))[0]
+        wanted = (slope.square() * layer.weight.square().sum(1)).sum(1)
+        assert_close(under[0].parts["contraction"].value, wanted, rtol=1e-6, atol=0)
 
 
 def test_the_layer_stays_the_models() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import choice, positive_int
+from ..distributions.base import at_least_float32
 from ..noise import Noise, NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, reconstruction, with_penalties
+from .base import Objective, latents, reconstruction, with_penalties
 from .schedules import Schedule
 
 
@@ -23,13 +24,15 @@ class Contractive(Objective):
     h is the centre of the first level's posterior. Three ways to the same value:
 
     * ``"closed_form"``, for an encoder of one layer: :math:`\sum_j h_j'^2 \lVert W_{j\cdot}\rVert^2` with
-      :math:`h' = h(1-h)` for a sigmoid and :math:`1-h^2` for tanh;
+      :math:`h' = h(1-h)` for a sigmoid and :math:`1-h^2` for tanh; the columns of W that c meets do not count;
     * ``"exact"``: the whole Jacobian, one backward pass for each unit of the code, all at once in memory;
     * ``"hutchinson"``: :math:`\mathbb E_v \lVert J^\top v \rVert^2` with random signs v, one backward pass for each
       probe; unbiased, with a relative spread of about 30 % for one probe and 10 % for ten (30 units, 20 inputs).
 
     A decoder of its own weights can undo the contraction: let it share the encoder's (``networks.tied.Transposed``).
-    Under batch normalisation a datum has no Jacobian of its own. It is no bound on log p(x).
+    Under batch normalisation a datum has no Jacobian of its own. Where the model corrupts what the encoder sees, the
+    ways differ in training: the closed form is of the encoder at the corrupted x̃, the others differentiate through
+    the corruption, h(x̃(x)), so an element that was hidden moves nothing. It is no bound on log p(x).
 
     Args:
         weight: λ, a number or a schedule.
@@ -40,7 +43,8 @@ class Contractive(Objective):
         draws: draws of z for each datum.
 
     Raises:
-        ValueError: a method without what it needs; a trace whose x has no gradient.
+        ValueError: a method without what it needs; a trace whose x has no gradient; for the closed form a layer of
+            other sizes, or a code outside the range of its activation.
 
     References:
         Rifai et al. 2011, "Contractive auto-encoders"; Hutchinson 1989 for the probes.
@@ -72,9 +76,9 @@ class Contractive(Objective):
         self._layer = () if layer is None else (layer,)  # in a tuple: its weights are the model's
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        code = trace.levels[0].q.centre.flatten(1)
+        code = at_least_float32(latents(trace, "Contractive", "code to contract")[0].q.centre).flatten(1)
         if self._layer:
-            value = self._closed_form(code, self._layer[0].weight)
+            value = self._closed_form(code, trace, self._layer[0])
         elif not code.requires_grad or not trace.x.requires_grad:
             raise ValueError(
                 "Contractive: the code is differentiated by x, and this trace's x has no gradient. Training sees to "
@@ -90,14 +94,25 @@ class Contractive(Objective):
         parts = {**reconstruction(trace), "contraction": Term(value, -self.weight, "unitless")}
         return with_penalties(parts, trace)
 
-    def _closed_form(self, code: Tensor, weight: Tensor) -> Tensor:
-        if weight.shape[0] != code.shape[1]:
+    def _closed_form(self, code: Tensor, trace: Trace, layer: nn.Linear) -> Tensor:
+        inputs, given = trace.x[0].numel(), 0 if trace.c is None else trace.c[0].numel()
+        if layer.out_features != code.shape[1] or layer.in_features not in (inputs, inputs + given):
             raise ValueError(
-                f"Contractive: layer has {weight.shape[0]} outputs, the code has {code.shape[1]}: the closed form is "
-                "for an encoder of one layer. Take method='exact' or 'hutchinson'."
+                f"Contractive: layer has {layer.out_features} outputs, the code has {code.shape[1]}; it has "
+                f"{layer.in_features} inputs, x has {inputs} numbers and c {given}: the closed form is for an encoder "
+                "of one layer that takes x, then c if there is one. Take method='exact' or 'hutchinson'."
+            )
+        least = 0 if self.activation == "sigmoid" else -1
+        if not torch.compiler.is_compiling() and bool(((code < least) | (code > 1)).any()):
+            raise ValueError(
+                f"Contractive: a {self.activation} lies in [{least}, 1], and the code has values from "
+                f"{code.min().item():.3g} to {code.max().item():.3g}: its slope is not known from it. Give the code "
+                f"that activation (point(…, activation={self.activation!r})), or take method='exact' or 'hutchinson'."
             )
         slope = code * (1 - code) if self.activation == "sigmoid" else 1 - code.square()
-        return slope.square() @ weight.square().sum(1)
+        weight = at_least_float32(layer.weight[:, :inputs])
+        with torch.autocast(code.device.type, enabled=False):
+            return slope.square() @ weight.square().sum(1)
 
     def _squares(self, code: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
         """‖Jᵀv‖² for each of the vectors ``(P, B, units)``: ``(P, B)``; differentiable in training."""

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .._checks import fraction, positive
 from .._shapes import Shape, as_shape, size
+from ..distributions.base import at_least_float32
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, reconstruction, with_penalties
+from .base import Objective, latents, reconstruction, with_penalties
 from .schedules import Schedule
 
 _EDGE = 1e-6
@@ -40,7 +41,8 @@ class L1Sparsity(Objective):
         self.hyper("weight", weight)
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        length = trace.levels[0].z.abs().flatten(2).sum(-1).mean(0)
+        code = at_least_float32(latents(trace, "L1Sparsity", "code to make small")[0].z)
+        length = code.abs().flatten(2).sum(-1).mean(0)
         return with_penalties({**reconstruction(trace), "l1": Term(length, -self.weight, "unitless")}, trace)
 
 
@@ -93,7 +95,7 @@ class KLSparsity(Objective):
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        code = trace.levels[0].z.flatten(2)
+        code = at_least_float32(latents(trace, "KLSparsity", "units to be active")[0].z).flatten(2)
         self._check(code)
         now = code.mean((0, 1))
         mean = now
