@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from fourfold.data import Order
 from fourfold.noise import Noise
 from fourfold.objectives import ELBO
 from fourfold.plan import Player, Recipe, Stage
+from fourfold.runs import resume
 from fourfold.runs.prepare import prepare
-from fourfold.training import Training, load_tensors
+from fourfold.training import Job, Training, intervals, launch, load_tensors, train
 
 DIGITS = ff.data.digits()
 OPTIONS = {"epochs": 6, "batch_size": 96, "precision": "64", "ema": 0.9, "log_steps": 7, "checkpoint_seconds": 0}
@@ -125,6 +127,33 @@ def test_two_processes_take_the_same_turns(whole: Path, tmp_path: Path) -> None:
     assert found.keys() == wanted.keys()
     for name in wanted:
         torch.testing.assert_close(found[name], wanted[name], rtol=1e-7, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+
+
+# Runs as short as these end before their schedules do.
+@pytest.mark.filterwarnings("ignore:duel-digits")
+def test_more_epochs_lengthen_the_last_stage_only(tmp_path: Path) -> None:
+    options = {"batch_size": 360, "out": tmp_path / "r", "quiet": True}
+    run = ff.fit(duel(every=3), DIGITS, epochs=3, **options)  # 12 steps, 4 of them for the first stage
+    assert run.path is not None
+    encoder = tensors(run.path)["optimiser/0/step"]
+    more = resume(run.path, epochs=9, recipe=duel(every=3))  # of 36 steps a third would be 12
+    assert more.outcome.step == 36 and encoder == 8
+    assert tensors(run.path)["optimiser/0/step"] == 8 + 24 and tensors(run.path)["optimiser:warm/0/step"] == 4
+    again = resume(run.path, epochs=1, recipe=duel(every=3))  # shorter than it is: nothing to do, nothing forgotten
+    assert again.outcome.step == 36 and load_tensors(run.path / "checkpoints/last.safetensors")[1]["ends"][0] == 4
+
+
+def test_a_run_cut_short_in_its_first_stage_ends_there_and_can_go_on(tmp_path: Path) -> None:
+    made = prepare(duel(every=3), DIGITS, Training())
+    job = Job(made.step, DIGITS.train, None, Training(epochs=6, batch_size=360), tmp_path, stages=made.stages)
+    job = replace(job, quiet=True, options=job.options.but(log_steps=2, checkpoint_seconds=0))  # 24 steps, 8 at first
+    going = intervals(job, launch(job.options))
+    assert next(going).step == 2
+    going.close()
+    cut = train(replace(job, resume=True, options=job.options.but(epochs=1)), launch(job.options))
+    assert cut.step == 4 and cut.finished
+    train(replace(job, resume=True, options=job.options.but(epochs=9)), launch(job.options))
+    assert tensors(tmp_path)["optimiser:warm/0/step"] == 8 and tensors(tmp_path)["optimiser/0/step"] == 28
 
 
 def test_what_does_not_play_stands_still(tmp_path: Path) -> None:

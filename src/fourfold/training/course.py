@@ -1,9 +1,9 @@
 """The course of training: its stages, and in each the players that are stepped in turn."""
 
-__all__ = ["Act", "Actor", "course_of", "parameters_of", "steps_of"]
+__all__ = ["Act", "Actor", "course_of", "kept", "parameters_of", "steps_of"]
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -121,6 +121,13 @@ def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Traini
         acts.append(Act(stage, start, end, tuple(actors)))
         start = end
     return acts
+
+
+def kept(acts: list[Act], ends: list[int]) -> list[Act]:
+    """The course with the ends it had when it was saved, but for the last: a run's other length is its last stage's."""
+    starts = [0, *ends[:-1]]
+    stops = [*ends[:-1], max(acts[-1].end, starts[-1])]
+    return [replace(act, start=a, end=b) for act, a, b in zip(acts, starts, stops, strict=True)]
 
 
 def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

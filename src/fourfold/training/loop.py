@@ -18,7 +18,7 @@ from ..plan import Stage
 from .average import Average
 from .borrowed import Borrowed
 from .checkpoint import load_tensors, module_tensors, save_tensors
-from .course import Act, Actor, course_of
+from .course import Act, Actor, course_of, kept
 from .interrupt import Interrupts
 from .meter import MetricsLog, NonFinite
 from .optimisers import parse_lr_schedule
@@ -149,7 +149,7 @@ class _Loop:
         while step < self.steps and not self.state.stopped_early:
             while (end := self.order.steps(epoch)) <= step:
                 epoch += 1
-            step = min((step // every + 1) * every, end, self._act(step).end)
+            step = min((step // every + 1) * every, end, self._act(step).end, self.steps)
             yield step
 
     def _act(self, step: int) -> Act:
@@ -297,6 +297,7 @@ class _Loop:
             return
         tensors, state = load_tensors(path)
         restored(self.acts, self.average, tensors, state, str(path))
+        self.acts = kept(self.acts, state.pop("ends", [act.end for act in self.acts]))  # early runs did not note them
         del state["names"], state["weights"], state["units"], state["metered"]
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
