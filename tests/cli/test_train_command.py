@@ -62,7 +62,8 @@ def test_every_argument_of_every_recipe_and_of_training_is_a_flag(capsys: pytest
         flags = {*recipe.signature, *(f.name for f in fields(Training))} - {"encoder", "decoder"}
         missing = [flag for flag in flags if "--" + flag.replace("_", "-") not in said]
         assert not missing and "--encoder" not in said
-    assert "(type: float, default: 4.0)" in said  # of the last one: β
+        if name == "beta_vae":
+            assert "(type: float, default: 4.0)" in said
 
 
 def test_help_without_a_recipe_names_the_recipes(capsys: pytest.CaptureFixture):
@@ -87,7 +88,7 @@ def test_lists_and_flags_can_be_written_in_several_ways(words: list[str], capsys
 
 
 def test_what_print_config_writes_config_reads(here: Path, capsys: pytest.CaptureFixture):
-    words = ["--hidden", "8,4", "--beta-schedule", "linear:0:1:10", "--dequantize", "--likelihood", "gaussian"]
+    words = ["--hidden", "8,4", "--beta-schedule", "linear:0:1:5", "--dequantize", "--likelihood", "gaussian"]
     words += ["--lr", "1e-2", "--epochs", "0.5", "--precision", "64", "--seed", "3", "-q", "--no-report"]
     assert main(["train", "vae", *words, "--print-config"]) == 0
     (here / "flags.yaml").write_text(capsys.readouterr().out)

@@ -5,13 +5,14 @@ __all__ = ["check_changes", "fit", "resume"]
 from pathlib import Path
 from typing import Any
 
-from ..data import DataSet
+from ..data import DataSet, Order
 from ..data import load as load_data
 from ..plan import Plan, Recipe
 from ..training import Job, Outcome, Training, launch, load_tensors, restore_module, train
 from .folder import RunError, RunFolder, write_json
 from .prepare import Prepared, plan_of, prepare
 from .run import Run, weights
+from .unfinished import warn_of_unfinished
 
 _MAY_CHANGE = ("accelerator", "checkpoint_seconds", "devices", "epochs", "quiet", "workers")
 
@@ -53,6 +54,7 @@ def fit(
     if isinstance(data, DataSet) and chosen.batch_size > len(data.train):
         chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
     prepared = prepare(recipe, data, chosen)
+    warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     if init_from is not None:
         tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"))
         restore_module(prepared.step.model, weights(tensors), str(init_from))
