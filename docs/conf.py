@@ -87,7 +87,8 @@ def write_recipes(app: Sphinx) -> None:
     """One page for each recipe, from the table that also feeds the command line."""
     table = importlib.import_module("fourfold.recipes").TABLE
     pages = {name: recipe_page(recipe) for name, recipe in table.items()}
-    index = "# Recipes\n\nEach published system is a function that picks one thing from each room.\n\n"
+    index = "# Recipes\n\nEach published system is a function that picks one thing from each room. "
+    index += "Published numbers are cited as the literature gives them; *not checked* marks those we are unsure of.\n\n"
     index += "| recipe | what it is |\n|---|---|\n"
     index += "".join(f"| [{name}]({name}.md) | {recipe.summary} |\n" for name, recipe in table.items())
     write_chapter("recipes", index + "\n", pages)

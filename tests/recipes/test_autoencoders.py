@@ -155,6 +155,8 @@ def test_methods_of_contraction() -> None:
     assert methods == ["closed_form", "hutchinson", "exact"]
     with pytest.raises(ValueError, match="closed form is of one dense layer"):
         ff.recipes.contractive_ae(method="closed_form", hidden=(20,)).build(GREY)
+    with pytest.raises(ValueError, match="contractive_ae: probes must be an integer of at least 1"):
+        ff.recipes.contractive_ae(probes=0).build(GREY)
     for arguments in ({"network": "convolutional", "hidden": (16,)}, {"decoder": nn.Linear(200, 36)}):
         with pytest.raises(ValueError, match="tied weights need dense networks"):
             ff.recipes.contractive_ae(**arguments).build(GREY)

@@ -31,6 +31,9 @@ def test_what_each_recipe_maximises() -> None:
     assert isinstance(second, DIP) and (second.off_diagonal, second.diagonal) == (10, 10)
     chosen = ff.recipes.dip_vae(diagonal=3.0).build(SPEC).objective
     assert isinstance(chosen, DIP) and chosen.diagonal == 3
+    for ramp in (0, -5):
+        with pytest.raises(ValueError, match="capacity_vae: ramp must be an integer of at least 1"):
+            ff.recipes.capacity_vae(ramp=ramp).build(SPEC)
     with pytest.raises(ValueError, match="recipe tc_vae: it needs the number of training rows"):
         ff.recipes.tc_vae().build(DataSpec((1, 6, 6), 256, 10))
 
@@ -105,3 +108,28 @@ def test_the_rate_ends_at_the_capacity_that_was_asked_for(tmp_path: Path) -> Non
 def test_batches_in_pieces_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a statistic of the whole batch"):
         ff.fit(ff.recipes.TABLE[name](**SMALL), ff.data.digits(), accumulate=2, out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "batch", "message"),
+    [
+        ("tc_vae", {}, 1, "batch_size: Decomposed: estimator 'mss' compares the rows"),
+        (
+            "tc_vae",
+            {"estimator": "full"},
+            100,
+            "batch_size: Decomposed: estimator 'full' needs all 1439 data .* got 100",
+        ),
+        ("mmd_vae", {}, 1, "batch_size: InfoVAE: the unbiased MMD² compares the rows"),
+        ("dip_vae", {}, 1, "batch_size: DIP compares the rows"),
+        ("factor_vae", {}, 1, "batch_size: Discrimination compares the rows"),
+    ],
+)
+def test_batches_that_say_nothing_are_refused_before_anything_is_written(
+    name: str, arguments: dict[str, str], batch: int, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe = ff.recipes.TABLE[name](**SMALL, **arguments)
+        ff.fit(recipe, ff.data.digits(), batch_size=batch, epochs=0.01, out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()

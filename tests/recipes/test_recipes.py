@@ -35,8 +35,14 @@ def test_every_recipe_gives_finite_terms_and_gradients(name: str) -> None:
 def test_every_recipe_says_what_it_is(name: str) -> None:
     one = TABLE[name]
     assert find(name) is one and one.summary.endswith(".") and one.equation and one.source
-    assert set(one.choices) == {"posterior", "prior", "likelihood", "objective"}
+    assert one.good_for and one.not_for and one.published
+    assert set(one.choices) == {"posterior", "prior", "likelihood", "objective"} and all(one.choices.values())
     assert all(parameter["help"] for parameter in one.parameters)
+
+
+def test_every_recipe_is_offered_by_its_name() -> None:
+    assert set(TABLE) <= set(ff.recipes.__all__)
+    assert all(getattr(ff.recipes, name) is one for name, one in TABLE.items())
 
 
 def test_a_seed_gives_the_same_weights_and_another_gives_others() -> None:

@@ -29,6 +29,12 @@ def test_every_datum_pays_the_committed_rate(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["elbo"], -found["distortion"] - found["rate"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("wrong", [{"channels": 0}, {"steps": 0}, {"rate": -1.0}])
+def test_delta_vae_names_the_argument_that_is_wrong(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"delta_vae: {next(iter(wrong))} must be"):
+        ff.recipes.delta_vae(**wrong).build(DataSpec((7,), None, None))
+
+
 def test_pseudo_inputs_begin_at_the_mean_of_grey_data_and_are_free_for_real_data() -> None:
     mean = np.random.default_rng(0).random((1, 4, 4), np.float32)
     prior = prior_of(ff.recipes.vamp_vae(components=9), DataSpec((1, 4, 4), 256, None, mean))

@@ -15,6 +15,8 @@ __all__ = [
     "cvae",
     "dae",
     "delta_vae",
+    "dip_vae",
+    "factor_vae",
     "find",
     "free_bits_vae",
     "gmm_vae",

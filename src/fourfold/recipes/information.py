@@ -15,6 +15,7 @@ from .choose import NetworkChoice, beta_of, likelihood_for, networks_for
 _GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
 _BY_NAME = "by name; Bernoulli, or Gaussian on real data"
 _ZHAO = "Zhao, Song and Ermon 2017, arXiv:1706.02262"
+_NONE = "none that compare: the paper looks at how q(z) fits the prior, mutual information, and few labels"
 
 
 @recipe(
@@ -26,6 +27,7 @@ _ZHAO = "Zhao, Song and Ermon 2017, arXiv:1706.02262"
     source=_ZHAO,
     good_for="latents that keep much of x and, taken together, follow the prior, so that prior draws decode well.",
     not_for="likelihood: no rate is paid, so the objective is no bound and the ELBO, which is reported, is poor.",
+    published=_NONE,
 )
 def mmd_vae(
     data: DataSpec,
@@ -71,6 +73,7 @@ def mmd_vae(
     source=_ZHAO,
     good_for="choosing how much of the rate is paid, between the VAE (α = 0, λ = 1) and the MMD-VAE (α = 1).",
     not_for="likelihood: for α > 0 the objective is no bound; at the default α = 0 it is one, less a penalty.",
+    published=_NONE,
 )
 def info_vae(
     data: DataSpec,
@@ -167,6 +170,7 @@ def free_bits_vae(
     source="He, Spokoyny, Neubig and Berg-Kirkpatrick 2019, arXiv:1901.05534",
     good_for="decoders strong enough to do without z, while the posterior lags behind them.",
     not_for="dense decoders on images, which do not collapse: the first steps are then spent on little.",
+    published="none that compare: the paper's decoders are autoregressive (a PixelCNN on Omniglot, LSTMs on text)",
 )
 def aggressive_vae(
     data: DataSpec,
