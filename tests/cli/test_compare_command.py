@@ -101,6 +101,8 @@ BAD = [
     (["a.npz", "c.npy", "--test", "linear"], ("120 and 90", "--rows 90"), None),
     (["a.npz", "b.npz", "--rows", "500"], ("--rows 500", "120"), None),
     (["a.npz", "b.npz", "--permutations", "0"], ("--permutations", "at least 1"), None),
+    (["a.npz", "b.npz", "--permutations", "18"], ("--permutations 18", "no p below 0.053", "at least 19"), None),
+    (["a.npz", "b.npz", "--test", "mmdagg", "--permutations", "5"], ("no p below 0.17", "at least 19"), None),
     (["a.npz", "b.npz", "--bandwidth", "median"], ("--bandwidth", "sigma=median", "'median'"), None),
     (["a.npz", "b.npz", "--bandwidth", "-1"], ("--bandwidth", "above 0", "'-1'"), None),
     (["a.npz", "b.npz", "--test", "mmdagg", "--kernel", "rbf"], ("--test mmdagg takes no --kernel",), None),

@@ -26,6 +26,7 @@ def test_a_recipe_tells_all_of_itself(capsys: pytest.CaptureFixture):
     assert main(["recipes", "beta_vae"]) == 0
     said = capsys.readouterr().out
     assert "Higgins" in said and "--beta-schedule" in said and "standard normal" in said
+    assert said.rstrip().splitlines()[-1].startswith("ours: on the recipe's page in the documentation")
     assert main(["recipes", "vae", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told["choices"]) == {"posterior", "prior", "likelihood", "objective"}

@@ -31,7 +31,8 @@ def test_a_scatter_shows_every_code_at_its_place_on_equal_axes():
     assert set(points(figure)) == {(c, a) for a, _, c in CODES}
     axes = figure.axes[0]
     assert axes.get_aspect() == 1.0
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("z2, posterior mean", "z0, posterior mean")
+    meaning = "posterior mean (for a flow: its centre)"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (f"z2, {meaning}", f"z0, {meaning}")
     assert axes.get_legend() is None
 
 

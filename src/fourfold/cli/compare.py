@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NAMES = ("x", "z", "data", "images", "features", "arr_0")
 _KERNELS = ("rbf", "laplace", "imq", "polynomial")
 _LEAST = 10
+_FEWEST = 19  # p is at least 1 / (permutations + 1): with fewer it could never be 0.05
 
 
 def compare_samples(words: Sequence[str]) -> int:
@@ -64,6 +65,11 @@ def _check(given: argparse.Namespace) -> None:
     for name in ("permutations", "rows"):
         if getattr(given, name) is not None:
             positive_int(getattr(given, name), f"--{name}")
+    if given.permutations is not None and given.permutations < _FEWEST:
+        raise ValueError(
+            f"compare-samples: --permutations {given.permutations} can give no p below "
+            f"{1 / (given.permutations + 1):.2g}, so nothing could ever differ at 0.05. Give at least {_FEWEST}."
+        )
     idle = {"mmdagg": ("kernel", "bandwidth"), "linear": ("permutations",), "mmd": ()}[given.test]
     if given.kernel == "polynomial":
         idle = (*idle, "bandwidth")

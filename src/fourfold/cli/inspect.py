@@ -70,6 +70,8 @@ def _page(one: dict[str, Any]) -> str:
     for name in ("good_for", "not_for", "published", "source"):
         if one[name]:
             lines += ["", fill(f"{name.replace('_', ' ')}: {one[name]}", 100, subsequent_indent="  ")]
+    if ":" not in one["name"]:
+        lines += ["", "ours: on the recipe's page in the documentation, from reproductions/results/flat_table.md"]
     return "\n".join(lines)
 
 

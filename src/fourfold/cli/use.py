@@ -65,7 +65,10 @@ def evaluate(words: Sequence[str]) -> int:
 
 def encode(words: Sequence[str]) -> int:
     """Writes posterior means: arrays z (or z_1, z_2 … from the top), and labels if there are some."""
-    parser = Parser("encode", "Posterior means, as an .npz file: z (z_1, z_2 … from top to bottom), labels if given.")
+    about = (
+        "Posterior means (for a flow: its centre), as an .npz file: z (z_1, z_2 … from top to bottom), labels if given."
+    )
+    parser = Parser("encode", about)
     add_run(parser)
     add_data(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="the .npz file")

@@ -44,7 +44,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None, dims: tupl
             raise ValueError(f"latent_scatter: labels must be ({len(points)},), one a code, got {groups.shape}.")
     figure = blank(7.0, 6.0)
     axes = figure.add_subplot()
-    tidy(axes, "", f"z{dims[0]}, posterior mean", f"z{dims[1]}, posterior mean")
+    tidy(axes, "", *(f"z{dim}, posterior mean (for a flow: its centre)" for dim in dims))
     axes.set_aspect("equal", adjustable="datalim")
     # In the order of the file, the last class would hide the others.
     shuffled = np.random.default_rng(0).permutation(len(points))
