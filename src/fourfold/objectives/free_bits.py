@@ -84,7 +84,7 @@ class SoftFreeBits(Objective):
         nats: λ, in nats of all latents together; a number or a schedule.
         draws: draws of z for each datum.
         factor: above 1. The published 1.1, taken at every step, outruns the weights: for λ = 12 on the digits the rate
-            then swings between 8 and 18; with 1.01 it settles.
+            then swings between 6.6 and 22, with 1.01 between 11.3 and 13.7.
 
     Raises:
         ValueError: a factor that is not above 1.
