@@ -18,7 +18,7 @@ test: check
 test-all: check
 	@kept=reproductions/results/test_all.txt; \
 	$(TIDY) $(BIN)/pytest -n 2 -q > $$kept; first=$$?; tail -n 1 $$kept; \
-	$(TIDY) $(BIN)/pytest -v -rP -m nightly >> $$kept; second=$$?; tail -n 1 $$kept; \
+	$(TIDY) $(BIN)/pytest -v -rP --no-header -m nightly >> $$kept; second=$$?; tail -n 1 $$kept; \
 	[ $$first -eq 0 ] && [ $$second -eq 0 ] || { echo "see $$kept" >&2; exit 1; }
 
 check: .venv/.ready
