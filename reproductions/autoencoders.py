@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for entry, (plan, lr) in _plans().items():
             if entry not in done:
-                epochs = options.epochs if entry == "deep" else options.short
-                keep("autoencoders", [_row(entry, plan, lr, epochs, data, options.runs, limit)], options.results)
+                how = {**TRAINING, "lr": lr, "epochs": options.epochs if entry == "deep" else options.short}
+                keep("autoencoders", [_row(options.runs / entry, plan, data, limit, how)], options.results)
     except OutOfTime:
         return 3
     return 0
@@ -70,13 +70,13 @@ def _plans() -> dict[str, tuple[Plan, float]]:
     }
 
 
-def _row(entry: str, plan: Plan, lr: float, epochs: float, data: ff.DataSet, runs: Path, limit: Limit) -> Row:
+def _row(folder: Path, plan: Plan, data: ff.DataSet, limit: Limit, how: dict[str, Any]) -> Row:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GreyBernoulliWarning)  # grey cross-entropy is what the paper minimised
-        run = trained(runs / entry, plan, data, limit, epochs, lr=lr, **TRAINING)
+        run = trained(folder, plan, data, limit, **how)
         found = run.evaluate("test", save=False)
     row = next(row for row in found.rows if row.metric == "reconstruction_mse")
-    return _summed(row, entry, int(np.prod(data.shape)))
+    return _summed(row, folder.name, int(np.prod(data.shape)))
 
 
 def _summed(row: Row, entry: str, elements: int) -> Row:
