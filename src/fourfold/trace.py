@@ -125,8 +125,9 @@ class Terms:
 
     @property
     def total(self) -> Float[Tensor, " B"]:
-        """Σ weight · value, nats per datum, to be maximised."""
-        first, *others = (part.weighted for part in self.parts.values())
+        """Σ weight · value, nats per datum, to be maximised; what is only reported may be infinite."""
+        counted = [part for part in self.parts.values() if isinstance(part.weight, Tensor) or part.weight != 0]
+        first, *others = (part.weighted for part in counted)
         for value in others:
             first = first + value
         return first

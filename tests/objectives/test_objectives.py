@@ -1,12 +1,26 @@
 """Objectives and schedules against written-out values."""
 
+import math
+
 import pytest
 import torch
 
 import fourfold as ff
 from fourfold.data import DataSpec
+from fourfold.distributions import DiagonalGaussian
 from fourfold.noise import Noise
-from fourfold.objectives import ELBO, Constant, Cyclic, Linear, Logistic, Reconstruction, Steps, parse_schedule
+from fourfold.objectives import (
+    ELBO,
+    IWAE,
+    Constant,
+    Cyclic,
+    InfoVAE,
+    Linear,
+    Logistic,
+    Reconstruction,
+    Steps,
+    parse_schedule,
+)
 from fourfold.trace import Term, Terms, Trace
 
 MODEL = ff.recipes.vae(latent=3, hidden=(8,)).build(DataSpec((5,), 2, None)).model
@@ -50,7 +64,7 @@ def test_penalties_of_a_model_are_subtracted() -> None:
 
 def test_reconstruction_pays_no_rate() -> None:
     terms = Reconstruction()(trace())
-    assert set(terms.parts) == {"log_likelihood"}
+    assert terms.parts["rate"].weight == 0  # reported, as the plain ELBO always can be
     torch.testing.assert_close(terms.total, trace().log_likelihood[0])
 
 
@@ -86,3 +100,19 @@ def test_schedules(text: str, schedule: object, step: int, value: float) -> None
 def test_wrong_schedules_say_how_to_write_them(text: str) -> None:
     with pytest.raises(ValueError, match="schedule"):
         parse_schedule(text)
+
+
+def test_what_is_only_reported_may_be_infinite() -> None:
+    log_weight = torch.tensor([[-float("inf")], [-1.0]])
+    found = Trace(log_weight, DiagonalGaussian(log_weight, log_weight), log_weight, ())
+    assert IWAE(2)(found).total.item() == pytest.approx(-1 - math.log(2))
+
+
+def test_a_schedule_that_leaves_its_range_is_refused_when_it_does() -> None:
+    objective = ELBO(Linear(1, -1, 10))
+    objective.advance(5)
+    with pytest.raises(ValueError, match="ELBO: beta at step 6 must be"):
+        objective.advance(6)
+    info = InfoVAE(0.0, Linear(100, 0, 10))
+    with pytest.raises(ValueError, match=r"alpha \+ lambda_ must be at least 1"):
+        info.advance(10)
