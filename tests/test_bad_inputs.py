@@ -143,11 +143,15 @@ def truncated(to: float) -> Callable[[Path], None]:
     return changed
 
 
-def newer_checkpoint(folder: Path) -> None:
-    """A checkpoint that says it has a later format."""
-    content = (folder / LAST).read_bytes()
-    assert b'\\"format\\": 1' in content
-    (folder / LAST).write_bytes(content.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
+def of_format(number: int) -> Callable[[Path], None]:
+    """A checkpoint that says it has another format."""
+
+    def changed(folder: Path) -> None:
+        content = (folder / LAST).read_bytes()
+        assert b'\\"format\\": 2' in content
+        (folder / LAST).write_bytes(content.replace(b'\\"format\\": 2', b'\\"format\\": %d' % number))
+
+    return changed
 
 
 def other_model(folder: Path) -> None:
@@ -504,7 +508,8 @@ RUNS_AND_FILES = [
     Bad("a bit of the digest", lambda f: ff.load(f / "run"), CheckpointError, ("altered",), flipped_in_digest),
     Bad("a bit in the middle", lambda f: ff.load(f / "run"), CheckpointError, ("altered",), flipped(-3000)),
     Bad("the last bit", ["encode", "run", "--out", "z.npz"], 2, ("altered", "another checkpoint"), flipped(-1)),
-    Bad("a newer checkpoint", ["evaluate", "run"], 2, ("newer", "format 9"), newer_checkpoint),
+    Bad("a newer checkpoint", ["evaluate", "run"], 2, ("newer", "format 9"), of_format(9)),
+    Bad("an older checkpoint", ["evaluate", "run"], 2, ("older", "format 1", "anew"), of_format(1)),
     Bad("weights of another model", ["evaluate", "run"], 2, ("shape", "this model wants"), other_model),
     Bad(
         "first weights of another model", train("--init-from", "run", "--latent", "3"), 2, ("shape", "this model wants")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._files import whole
 
-_FORMAT = 1
+_FORMAT = 2  # 2: several players, each with its optimiser, meter and names
 
 
 class CheckpointError(ValueError):
@@ -75,7 +75,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: not a whole checkpoint of fourfold ({error}). Use another one.") from None
     if version > _FORMAT:
         raise CheckpointError(f"{path}: written by a newer fourfold (format {version}). Upgrade fourfold.")
-    if version != _FORMAT or _digest(tensors, state) != wanted:
+    if version < _FORMAT:
+        raise CheckpointError(f"{path}: written by an older fourfold (format {version}). Train the run anew.")
+    if _digest(tensors, state) != wanted:
         raise CheckpointError(f"{path}: altered since it was written (digest differs). Use another checkpoint.")
     return tensors, state
 
