@@ -2,6 +2,7 @@
 
 __all__ = ["Prepared", "plan_of", "prepare"]
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,14 @@ def _check_parts(made: Recipe) -> None:
                     f"fit: the recipe gave {type(model).__name__} and {type(player.objective).__name__}; "
                     "wanted a fourfold.models.Model and a fourfold.objectives.Objective."
                 )
+            signature = inspect.signature(player.objective.forward)
+            try:
+                signature.bind(None, None)
+            except TypeError:
+                raise TypeError(
+                    f"{type(player.objective).__name__}.forward: wanted (trace, noise=None): an objective is given the "
+                    f"noise too, got {signature}. Add the argument; one that draws nothing leaves it unused."
+                ) from None
 
 
 @torch.no_grad()
