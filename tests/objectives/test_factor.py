@@ -47,6 +47,11 @@ def test_a_taught_discriminator_tells_the_total_correlation_of_a_gaussian() -> N
     assert -log(2) < parts["discrimination"].value.mean() < -0.5
 
 
+def test_only_the_last_validation_is_judged_as_the_measure_moves_with_the_discriminator() -> None:
+    objective = FactorVAE(5.0, discriminator(3, (16,)))
+    assert [objective.settled(step, 10) for step in (0, 9, 10)] == [False, False, True]
+
+
 def test_each_player_teaches_its_own_network_only() -> None:
     model = ff.recipes.vae(latent=3, hidden=(8,)).build(ff.data.digits().spec).model
     critic = discriminator(3, (16,))

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import fourfold as ff
 from fourfold.conditional import NetworkConditional
+from fourfold.data import Split
 from fourfold.distributions import Bernoulli, DiagonalGaussian, GaussianHead, Point
 from fourfold.noise import Noise, Recorder, Replay
 from fourfold.objectives import ELBO, KERNELS, InfoVAE, Linear, Reconstruction
@@ -204,13 +205,20 @@ def test_bad_arguments_are_named(unchecked: None, arguments: dict[str, object], 
 
 
 def test_one_datum_and_several_levels_are_refused() -> None:
-    with pytest.raises(ValueError, match="InfoVAE: the unbiased MMD² needs at least 2 data in a batch, got 1"):
+    with pytest.raises(ValueError, match="InfoVAE: the unbiased MMD² compares the rows of a batch, and got a batch of"):
         InfoVAE()(made(posterior(1)), Noise(3))
-    assert InfoVAE(estimator="biased")(made(posterior(1)), Noise(3)).total.isfinite().all()
+    wanted = InfoVAE(estimator="biased")(made(posterior(1)), Noise(3)).total
+    assert torch.equal(InfoVAE().eval()(made(posterior(1)), Noise(3)).total, wanted) and wanted.isfinite().all()
     trace = made(posterior())
     for levels in ((), trace.levels * 2):
         with pytest.raises(ValueError, match=f"one group of latents, got {len(levels)}"):
             InfoVAE()(Trace(trace.x, trace.p_x, trace.log_likelihood, levels), Noise(3))
+
+
+def test_one_row_to_validate_with_does_not_stop_training(tmp_path: Path) -> None:
+    few = ff.data.DataSet("few", Split(DIGITS.train.x[:8]), Split(DIGITS.train.x[8:9]), None, levels=256, classes=None)
+    run = ff.fit(ff.recipes.mmd_vae(latent=2, hidden=(4,)), few, epochs=2, out=tmp_path / "r", quiet=True)
+    assert run.outcome.finished and run.metrics[-1]["validation/mmd raw [unitless]"] >= 0
 
 
 def test_in_training_numbers_have_their_units(tmp_path: Path) -> None:

@@ -1,6 +1,16 @@
 """What an objective is: a module from a trace to named terms in nats, to be maximised."""
 
-__all__ = ["Objective", "latents", "one_level", "plain_terms", "rate", "reconstruction", "reported", "with_penalties"]
+__all__ = [
+    "Objective",
+    "at_least_two",
+    "latents",
+    "one_level",
+    "plain_terms",
+    "rate",
+    "reconstruction",
+    "reported",
+    "with_penalties",
+]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -54,6 +64,16 @@ class Objective(nn.Module, ABC):
     def after_step(self, summary: Mapping[str, Tensor]) -> None:
         """State of the objective that changes after a step (a running mean, a controller), from ``Terms.summary``."""
 
+    def check_batch(self, batch: int) -> None:
+        """Refuses, before anything is trained, batches of a size with which the objective would be another one.
+
+        Args:
+            batch: rows of a training batch.
+
+        Raises:
+            ValueError: with what to do about it; by default never.
+        """
+
     def hyper(self, name: str, value: float | Schedule) -> None:
         """Registers a hyper-parameter as a 0-d buffer, so that schedules and compiled steps share one program."""
         where = f"{type(self).__name__}: {name}"
@@ -66,7 +86,7 @@ class Objective(nn.Module, ABC):
     def advance(self, step: int) -> None:
         """Sets every scheduled hyper-parameter to its value at this step."""
         for name, schedule in self.schedules.items():
-            self.values[name] = schedule(step)
+            self.values[name] = non_negative(schedule(step), f"{type(self).__name__}: {name} at step {step}")
             self.get_buffer(name).fill_(self.values[name])
 
     def settled(self, step: int, last: int) -> bool:
@@ -93,6 +113,15 @@ def one_level(trace: Trace, owner: str) -> Level:
     if len(trace.levels) != 1:
         raise ValueError(f"{owner} is of one group of latents, and this model has {len(trace.levels)}. Take ELBO.")
     return trace.levels[0]
+
+
+def at_least_two(batch: int, owner: str) -> None:
+    """For the ``check_batch`` of an objective that compares the rows of a batch with each other."""
+    if batch < 2:
+        raise ValueError(
+            f"batch_size: {owner} compares the rows of a batch, and got a batch of one. Raise batch_size; there must "
+            "be as many training data."
+        )
 
 
 def rate(level: Level, monte_carlo: bool = False) -> Tensor:

@@ -13,7 +13,7 @@ from .._checks import choice, positive_int
 from ..distributions.base import Factorised
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, one_level, reported, with_penalties
+from .base import Objective, at_least_two, one_level, reported, with_penalties
 from .schedules import Schedule
 
 _ESTIMATORS = ("mss", "mws", "full")
@@ -81,6 +81,18 @@ class Decomposed(Objective):
         self.data_size = positive_int(data_size, "Decomposed: data_size")
         self.estimator = choice(estimator, _ESTIMATORS, "Decomposed: estimator")
 
+    def check_batch(self, batch: int) -> None:
+        n = self.data_size
+        if self.estimator == "full" and batch != n:
+            raise ValueError(
+                f"batch_size: Decomposed: estimator 'full' needs all {n} data in each batch, got {batch}. "
+                f"Set batch_size={n}, or take estimator 'mss'."
+            )
+        if batch > n:
+            raise ValueError(f"Decomposed: data_size is {n}, but a batch alone has {batch} rows. Give all data's size.")
+        if self.estimator == "mss" and n > 1:
+            at_least_two(batch, "Decomposed: estimator 'mss'")
+
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         level = one_level(trace, "Decomposed")
         if reason := undecomposable(trace.levels):
@@ -100,16 +112,9 @@ class Decomposed(Objective):
 
     def _size(self, batch: int) -> int:
         """N, for a batch of this size."""
-        n, what = self.data_size, f"Decomposed: estimator {self.estimator!r}"
-        if self.estimator == "full":
-            if self.training and batch != n:
-                raise ValueError(f"{what} needs all {n} data in each batch, got {batch}. Set batch_size={n}, or mss.")
-            return batch
-        if self.training and batch > n:
-            raise ValueError(f"Decomposed: data_size is {n}, but a batch alone has {batch} rows. Give all data's size.")
-        if self.training and batch == 1 and n > 1 and self.estimator == "mss":
-            raise ValueError(f"{what} compares the rows of a batch, and got a batch of one. Raise batch_size.")
-        return max(n, batch)
+        if self.training:
+            self.check_batch(batch)
+        return batch if self.estimator == "full" else max(self.data_size, batch)
 
 
 def log_weights_of(estimator: str, batch: int, size: int) -> Float[Tensor, "B B"]:

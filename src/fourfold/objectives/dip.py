@@ -12,7 +12,7 @@ from ..distributions import DiagonalGaussian
 from ..distributions.base import at_least_float32
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, one_level, plain_terms, with_penalties
+from .base import Objective, at_least_two, one_level, plain_terms, with_penalties
 from .schedules import Schedule
 
 
@@ -55,6 +55,9 @@ class DIP(Objective):
         self.hyper("off_diagonal", off_diagonal)
         self.hyper("diagonal", diagonal)
         self.kind = choice(kind, ("i", "ii"), "DIP: kind")
+
+    def check_batch(self, batch: int) -> None:
+        at_least_two(batch, "DIP")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         covariance, raw = self._covariance(one_level(trace, "DIP")), plain_terms(trace)

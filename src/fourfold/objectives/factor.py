@@ -13,7 +13,7 @@ from .._shapes import Shape, as_shape, size
 from ..distributions.base import at_least_float32
 from ..noise import Noise, NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, one_level, plain_terms, reported, with_penalties
+from .base import Objective, at_least_two, one_level, plain_terms, reported, with_penalties
 from .schedules import Schedule
 
 
@@ -27,7 +27,8 @@ class FactorVAE(Objective):
     The difference of the two logits is the logarithm of a density ratio only where the discriminator is at its
     optimum, which during training it never is: ``tc_ratio`` is a number to watch, not one to report. For that there is
     ``fourfold.evaluation.decomposition``. It is maximised beside ``Discrimination`` by two players; the discriminator's
-    parameters get no gradient from here.
+    parameters get no gradient from here. As the objective moves with the discriminator, only the last validation of a
+    run is judged.
 
     Args:
         gamma: γ, a number or a schedule; 35 was best in the paper (dSprites), 10 to 100 are usual.
@@ -58,6 +59,9 @@ class FactorVAE(Objective):
         }
         return with_penalties(parts, trace)
 
+    def settled(self, step: int, last: int) -> bool:
+        return step >= last
+
 
 class Discrimination(Objective):
     r"""What teaches FactorVAE's discriminator: to tell draws of q(z) from draws of the product of its marginals.
@@ -84,6 +88,9 @@ class Discrimination(Objective):
     def __init__(self, discriminator: nn.Module, draws: int = 1) -> None:
         super().__init__(draws)
         self.discriminator = discriminator
+
+    def check_batch(self, batch: int) -> None:
+        at_least_two(batch, "Discrimination")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         z = one_level(trace, "Discrimination").z.detach().flatten(2)

@@ -12,7 +12,7 @@ from .._shapes import size
 from ..noise import Noise, NoiseSource
 from ..statistics import IMQ, RBF, Kernel, mmd2, multi_scale
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, plain_terms, with_penalties
+from .base import Objective, at_least_two, plain_terms, with_penalties
 from .schedules import Schedule
 
 #: Kernels by name, each a function of d, the number of latents; the scales are those of a standard normal prior.
@@ -41,7 +41,8 @@ class InfoVAE(Objective):
         kernel: ``None`` is IMQ with C = 2d for d latents; others by name in ``KERNELS``: at Zhao's 2σ² = d² a Gaussian
             is all but flat over 20 latents, and its gradient with it.
         estimator: "unbiased" leaves out each point's pair with itself, and may be negative; "biased" keeps it: then the
-            value depends on the size of the batch; "linear" is cheap and noisy.
+            value depends on the size of the batch; "linear" is cheap and noisy. A batch of one, which only validation
+            may have, has no other than the biased one: that is reported.
         draws: draws of z for each datum.
         deterministic: says that the posterior is meant to be a point: the Wasserstein autoencoder with an MMD penalty.
             Its rate is infinite, so α must be 1; it is not reported.
@@ -78,18 +79,27 @@ class InfoVAE(Objective):
             raise ValueError(f"InfoVAE: deterministic needs alpha=1: a point's rate is infinite, got alpha={alpha!r}.")
         self.hyper("rate_weight", 1.0 - alpha)
         self.hyper("lambda_", lambda_)
-        if self.values["lambda_"] + alpha < 1 - 1e-9:
-            raise ValueError(
-                f"InfoVAE: alpha + lambda_ must be at least 1, else MMD² would be rewarded; got alpha={alpha!r} and "
-                f"lambda_={self.values['lambda_']!r}. For the ELBO: alpha=0, lambda_=1."
-            )
+        self.alpha = alpha
+        self.advance(0)
         self.kernel, self.deterministic = kernel, deterministic
         self.estimator = choice(estimator, ("unbiased", "biased", "linear"), "InfoVAE: estimator")
+
+    def advance(self, step: int) -> None:
+        super().advance(step)
+        if self.values["lambda_"] + self.alpha < 1 - 1e-9:
+            raise ValueError(
+                f"InfoVAE: alpha + lambda_ must be at least 1, else MMD² would be rewarded; got alpha={self.alpha!r} "
+                f"and lambda_={self.values['lambda_']!r}. For the ELBO: alpha=0, lambda_=1."
+            )
 
     @property
     def mmd_weight(self) -> Tensor:
         """α + λ − 1, in nats for each unit of MMD²."""
         return self.lambda_ - self.rate_weight
+
+    def check_batch(self, batch: int) -> None:
+        if self.estimator != "biased":
+            at_least_two(batch, f"InfoVAE: the {self.estimator} MMD²")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         level = self._level(trace)
@@ -105,15 +115,13 @@ class InfoVAE(Objective):
     def _mmd2(self, level: Level, noise: NoiseSource) -> Tensor:
         """The mean over draws of MMD² between z and prior draws of its own."""
         draws, batch, *event = level.z.shape
-        if batch < 2 and self.estimator != "biased":
-            raise ValueError(
-                f"InfoVAE: the {self.estimator} MMD² needs at least 2 data in a batch, got {batch}. Give more data, or "
-                'take estimator="biased".'
-            )
+        if self.training:
+            self.check_batch(batch)
+        estimator = self.estimator if batch > 1 else "biased"
         kernel = self.kernel or KERNELS["imq"](size(tuple(event)))
         fresh = level.p.expand((batch,)).sample(noise, draws)
         pairs = zip(level.z.flatten(2), fresh.flatten(2), strict=True)
-        return torch.stack([mmd2(z, p, kernel, self.estimator) for z, p in pairs]).mean()
+        return torch.stack([mmd2(z, p, kernel, estimator) for z, p in pairs]).mean()
 
     def _level(self, trace: Trace) -> Level:
         if len(trace.levels) != 1:
