@@ -12,7 +12,7 @@ import torch
 
 import fourfold as ff
 from fourfold.noise import Noise
-from fourfold.objectives import ELBO
+from fourfold.objectives import ELBO, Objective
 from fourfold.runs import resume
 from fourfold.runs.prepare import prepare
 from fourfold.training import NonFinite, Training, load_tensors
@@ -191,6 +191,7 @@ def test_early_stopping_needs_something_to_judge_by(tmp_path: Path) -> None:
     data = ff.data.from_arrays(DIGITS.train.x, split="all")
     with pytest.raises(ValueError, match="patience: early stopping judges by the validation data"):
         ff.fit(SMALL, data, epochs=1, patience=1, out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_batch_statistic_refuses_pieces(tmp_path: Path) -> None:
@@ -201,6 +202,20 @@ def test_a_batch_statistic_refuses_pieces(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="accumulate: Spread is a statistic of the whole batch"):
         ff.fit(ff.Recipe(made.model, Spread()), DIGITS, epochs=1, accumulate=2, out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_objective_that_takes_no_noise_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    class Mine(Objective):
+        def forward(self, trace):  # type: ignore[override]
+            return ELBO()(trace)
+
+    made = SMALL.build(DIGITS.spec)
+    with pytest.raises(
+        TypeError, match=r"^Mine.forward: wanted \(trace, noise=None\): an objective is given the noise"
+    ):
+        ff.fit(ff.Recipe(made.model, Mine()), DIGITS, out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()
 
 
 def test_hyper_parameters_keep_their_digits_in_float64() -> None:

@@ -2,13 +2,14 @@
 
 __all__ = ["check_changes", "fit", "resume"]
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data import DataSet, Order
 from ..data import load as load_data
 from ..plan import Plan, Recipe
-from ..training import Job, Outcome, Training, launch, load_tensors, restore_module, train
+from ..training import Job, Outcome, Training, check_job, launch, load_tensors, restore_module, train
 from .folder import RunError, RunFolder, write_json
 from .prepare import Prepared, plan_of, prepare
 from .run import Run, weights
@@ -54,14 +55,15 @@ def fit(
     if isinstance(data, DataSet) and chosen.batch_size > len(data.train):
         chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
     prepared = prepare(recipe, data, chosen)
-    warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     if init_from is not None:
         tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"))
         restore_module(prepared.step.model, weights(tensors), str(init_from))
         prepared.record["init_from"] = str(init_from)
     fabric = launch(chosen, loggers)
+    job = _job(prepared, data, chosen, fabric)
+    warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
-    return _train(prepared, data, chosen, folder, fabric)
+    return _train(job, data, folder, fabric)
 
 
 def resume(
@@ -93,9 +95,10 @@ def resume(
     if last.exists():
         load_tensors(last)  # a torn one is refused before anything is written
     fabric = launch(chosen)
+    job = replace(_job(prepared, data, chosen, fabric), resume=True)
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
-    return _train(prepared, data, chosen, folder, fabric, again=True)
+    return _train(job, data, folder, fabric)
 
 
 def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | Path) -> None:
@@ -125,17 +128,21 @@ def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) ->
             )
 
 
-def _train(
-    prepared: Prepared, data: DataSet, options: Training, folder: RunFolder | None, fabric: Any, again: bool = False
-) -> Run:
+def _job(prepared: Prepared, data: DataSet, options: Training, fabric: Any) -> Job:
+    """What is to be trained; what cannot be is refused while nothing is written."""
+    job = Job(prepared.step, data.train, data.validation, options, quiet=options.quiet, stages=prepared.stages)
+    check_job(job, fabric.world_size)
+    return job
+
+
+def _train(job: Job, data: DataSet, folder: RunFolder | None, fabric: Any) -> Run:
     path = folder.path if folder else None
-    job = Job(prepared.step, data.train, data.validation, options, path, again, options.quiet, prepared.stages)
-    outcome: Outcome = train(job, fabric)
+    outcome: Outcome = train(replace(job, folder=path), fabric)
     if outcome.interrupted and folder is not None:
         raise KeyboardInterrupt(
             f"Stopped at step {outcome.step} and saved. Continue with: fourfold train --resume {folder.path}"
         )
-    return Run(folder.path if folder else None, prepared.step, data, outcome)
+    return Run(path, job.step, data, outcome)
 
 
 def _fitting(n: int, options: Training) -> int:

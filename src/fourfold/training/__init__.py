@@ -7,6 +7,7 @@ __all__ = [
     "Outcome",
     "Step",
     "Training",
+    "check_job",
     "intervals",
     "launch",
     "load_tensors",
@@ -19,7 +20,7 @@ __all__ = [
 from .checkpoint import CheckpointError, load_tensors, restore_module
 from .course import parameters_of, steps_of
 from .engine import launch
-from .loop import Job, Outcome, intervals, train
+from .loop import Job, Outcome, check_job, intervals, train
 from .meter import NonFinite
 from .options import Training
 from .step import Step

@@ -1,6 +1,6 @@
 """The training loop: one for every recipe."""
 
-__all__ = ["Job", "Outcome", "intervals", "train"]
+__all__ = ["Job", "Outcome", "check_job", "intervals", "train"]
 
 import time
 from collections.abc import Iterator
@@ -92,7 +92,7 @@ def intervals(job: Job, fabric: Any) -> Iterator[Outcome]:
 class _Loop:
     def __init__(self, job: Job, fabric: Any) -> None:
         options = job.options
-        _check(job, fabric.world_size)
+        check_job(job, fabric.world_size)
         self.job, self.fabric, self.options = job, fabric, options
         self.order = Order(len(job.train), options.batch_size, options.seed)
         self.steps = self.order.steps(options.epochs)
@@ -297,7 +297,7 @@ class _Loop:
             return
         tensors, state = load_tensors(path)
         restored(self.acts, self.average, tensors, state, str(path))
-        self.acts = kept(self.acts, state.pop("ends", [act.end for act in self.acts]))  # early runs did not note them
+        self.acts = kept(self.acts, state.pop("ends"))
         del state["names"], state["weights"], state["units"], state["metered"]
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
@@ -322,8 +322,12 @@ class _Loop:
         return bool(self.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum") > 0)
 
 
-def _check(job: Job, world: int) -> None:
-    """Refuses what would silently be something else."""
+def check_job(job: Job, world: int) -> None:
+    """Refuses what would fail, or silently be something else.
+
+    Raises:
+        ValueError: that names the option.
+    """
     if job.options.patience and job.validation is None:
         raise ValueError(
             "patience: early stopping judges by the validation data, and these data have none. "
@@ -332,18 +336,18 @@ def _check(job: Job, world: int) -> None:
     objectives: list[Any] = [job.step.objective]
     objectives += [player.objective for stage in job.stages for player in stage.players]
     objective = next((one for one in objectives if one.batch_statistic), None)
-    if objective is None:
-        return
-    if job.options.accumulate > 1:
+    if objective is not None and job.options.accumulate > 1:
         raise ValueError(
             f"accumulate: {type(objective).__name__} is a statistic of the whole batch, and would be another one on "
             "pieces of it. Leave --accumulate out."
         )
-    if world > 1:
+    if objective is not None and world > 1:
         raise ValueError(
             f"devices: {type(objective).__name__} is a statistic of the whole batch, which no process sees alone. "
             "Train it with one process."
         )
+    for one in objectives:
+        one.check_batch(job.options.batch_size // (world * job.options.accumulate))
 
 
 def _pieces(raw: Tensor, labels: Tensor | None, count: int) -> Iterator[tuple[Tensor, Tensor | None]]:
