@@ -45,6 +45,13 @@ def test_samples_as_an_array_depend_on_the_seed_alone(run: Path, tmp_path: Path)
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
 
 
+def test_draws_are_of_the_kind_that_data_are(run: Path, tmp_path: Path):
+    out = tmp_path / "x.npz"
+    assert main(["sample", str(run), "-n", "5", "--draw", "--out", str(out)]) == 0
+    with np.load(out) as arrays:
+        assert set(np.unique(arrays["x"])) == {0.0, 1.0}
+
+
 def test_a_label_is_what_a_conditional_model_draws(tmp_path: Path):
     folder, out = tmp_path / "run", tmp_path / "x.npz"
     words = ["--hidden", "16", "--latent", "2", "--epochs", "4", "--lr", "1e-2", "-q", "--no-report"]

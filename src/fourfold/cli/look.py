@@ -2,6 +2,7 @@
 
 __all__ = ["reconstruct", "report", "sample", "traverse"]
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,17 +23,18 @@ def sample(words: Sequence[str]) -> int:
     add_run(parser)
     parser.add_argument("-n", type=int, default=64, help="how many (default 64)")
     parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
+    parser.add_argument("--draw", action="store_true", help="draws from p(x|z), such as data are, and not its means")
     parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x")
     given = parser.read(words)
     positive_int(given.n, "sample: n")
     path = target(given.out, ".png", ".npz") if given.out else None
     run = open_run(given)
     if path and path.suffix == ".npz":
-        _write_samples(run, given.n, given.label, given.seed, path)
+        _write_samples(run, given, path)
     else:
         from ..runs.gallery import draw_samples
 
-        path = draw_samples(run, given.n, given.label, given.seed, path)
+        path = draw_samples(run, given.n, given.label, given.seed, path, given.draw)
     print(path)
     return 0
 
@@ -82,11 +84,11 @@ def report(words: Sequence[str]) -> int:
     return 0
 
 
-def _write_samples(run: "Run", n: int, label: int | None, seed: int, path: Path) -> None:
+def _write_samples(run: "Run", given: argparse.Namespace, path: Path) -> None:
     import numpy as np
 
     from ..runs.gallery import samples
 
-    x, _ = samples(run, n, label, seed)
+    x, _ = samples(run, given.n, given.label, given.seed, draw=given.draw)
     with whole(path) as file:
         np.savez(file, x=x)

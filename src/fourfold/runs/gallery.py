@@ -22,18 +22,20 @@ _ROWS, _STEPS, _SCATTER = 16, 9, 2000
 
 
 def draw_samples(
-    run: "Run", n: int = 64, label: int | None = None, seed: int = 0, out: str | Path | None = None
+    run: "Run", n: int = 64, label: int | None = None, seed: int = 0, out: str | Path | None = None, draw: bool = False
 ) -> Path:
     """A grid of n samples: means of p(x | z) with z from the prior; with a label where the model wants one."""
-    images, title = samples(run, n, label, seed)
+    images, title = samples(run, n, label, seed, draw=draw)
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
 
-def samples(run: "Run", n: int, label: int | None = None, seed: int = 0) -> tuple[np.ndarray, str]:
-    """n samples ``(n, *data)`` and what they are."""
+def samples(
+    run: "Run", n: int, label: int | None = None, seed: int = 0, *, draw: bool = False
+) -> tuple[np.ndarray, str]:
+    """n samples ``(n, *data)``, means of p(x | z) or draws from it, and what they are."""
     model = run.model
     noise = Noise(seed, stream="samples", device=model.device)
-    c, title = None, "Samples: means of p(x|z), z from the prior"
+    c, title = None, f"Samples: {'draws from' if draw else 'means of'} p(x|z), z from the prior"
     if label is not None and (model.condition is None or model.condition.classes is None):
         raise ValueError("label was given, but this model is not conditioned on a label. Leave it out, or train cvae.")
     if model.condition is not None and model.condition.classes is not None:
@@ -47,9 +49,9 @@ def samples(run: "Run", n: int, label: int | None = None, seed: int = 0) -> tupl
     elif model.condition is not None:
         seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
         again = torch.arange(n, device=model.device) % len(seen.x)
-        made = model.sample(n, None if seen.c is None else seen.c[again], noise)
+        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw)
         return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
-    return _array(model.sample(n, c, noise)), title
+    return _array(model.sample(n, c, noise, mean=not draw)), title
 
 
 def draw_reconstructions(
