@@ -141,7 +141,8 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
         rows = run.split(part)
         few = Split(rows.x[:_SCATTER], None if rows.labels is None else rows.labels[:_SCATTER])
         codes, dims = run.encode(few)[0], tuple(int(i) for i in np.argsort(-kl, kind="stable")[:2])
-        caption = f"Posterior means (for a flow: its centres) of {len(few):,} {part} data in the two latents with the most information."
+        which = "in the two latents with the most information"
+        caption = f"Posterior means (for a flow: its centres) of {len(few):,} {part} data {which}."
         drawn = pictures.latent_scatter(codes, few.labels, (dims[0], dims[1]))
         add("Latent space", caption, lambda: _written(run, "latents.png", None, drawn))
     if size == 2 and run.model.condition is None:
