@@ -286,9 +286,7 @@ class RecipeFunction:
         ]
 
 
-def recipe(
-    function: Callable[..., Recipe] | None = None, *, equation: str = "", source: str = "", **told: str
-) -> Any:
+def recipe(function: Callable[..., Recipe] | None = None, *, equation: str = "", source: str = "", **told: str) -> Any:
     """Makes a function ``(data, **arguments) → Recipe`` into a recipe: call it with the arguments, and ``fit`` it.
 
     Args:
