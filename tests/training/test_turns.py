@@ -194,3 +194,15 @@ def test_a_recipe_whose_course_makes_no_sense_is_refused(tmp_path: Path) -> None
 )
 def test_whose_turn_it_is(player: Player, turns: list[int]) -> None:
     assert [step for step in range(8) if player.due(step)] == turns
+
+
+def test_the_best_of_a_moving_objective_is_forgotten_when_a_run_goes_on(tmp_path: Path) -> None:
+    """Soft free bits judge the last validation only; that of a shorter run is no longer the last."""
+    recipe = ff.recipes.free_bits_vae(kind="soft", nats=4.0, latent=3, hidden=(16,))
+    options = {"batch_size": 96, "quiet": True}
+    short = ff.fit(recipe, DIGITS, epochs=2, out=tmp_path / "r", **options)
+    assert short.outcome.best_step == 30
+    assert ff.runs.resume(tmp_path / "r", epochs=4).outcome.best_step == 60
+    steady = ff.fit(ff.recipes.vae(latent=3, hidden=(16,)), DIGITS, epochs=2, out=tmp_path / "s", lr=1e-9, **options)
+    went_on = ff.runs.resume(tmp_path / "s", epochs=4)
+    assert went_on.outcome.best >= steady.outcome.best  # values of one objective stay comparable

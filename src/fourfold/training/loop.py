@@ -302,6 +302,10 @@ class _Loop:
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False
+        last = self.acts[-1]
+        if not self.step.objective.settled(self.state.step - last.start, last.end - last.start):
+            # What was the end of a shorter run lies on the way now: its value was of another objective.
+            self.state.best, self.state.waited = float("-inf"), 0
 
     def _last_good(self) -> str:
         path = None if self.folder is None else self.folder / "checkpoints" / "last.safetensors"
