@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 import torch
@@ -19,8 +19,23 @@ from torch import nn
 from ._checks import unknown
 from .networks import NETWORKS
 
-# First weights come from torch's global generator, borrowed: one thread at a time.
-_BUILDING = Lock()
+
+class _Turn(local):
+    """First weights come from torch's global generator, borrowed: one thread at a time, and it knows that it has it."""
+
+    lock = Lock()
+    held = False
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.held = True
+
+    def __exit__(self, *error: object) -> None:
+        self.held = False
+        self.lock.release()
+
+
+_BUILDING = _Turn()
 
 
 @dataclass(frozen=True)
@@ -200,7 +215,12 @@ class Plan:
     arguments: Mapping[str, Any]
 
     def build(self, data: Any, seed: int = 0) -> Recipe:
-        """The recipe for this data: weights are drawn from ``seed``; torch's global generator is left as it was."""
+        """The recipe for this data: weights are drawn from ``seed``; torch's global generator is left as it was.
+
+        A plan that is built within a recipe draws on with that recipe's own numbers: the seed is that of the outermost.
+        """
+        if _BUILDING.held:
+            return self.recipe.function(data, **self.arguments)
         with _BUILDING, torch.random.fork_rng():
             torch.manual_seed(seed)
             return self.recipe.function(data, **self.arguments)

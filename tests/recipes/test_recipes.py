@@ -159,3 +159,16 @@ def test_pictures_of_structured_prediction_show_what_was_observed(tmp_path: Path
     seen = (batch.mask == 0).expand_as(batch.x).numpy()
     np.testing.assert_array_equal(made[seen], batch.x.numpy()[seen])
     assert not np.isin(made[~seen], (0.0, 1.0)).all()  # the rest is the model's: means, not pixels
+
+
+@ff.recipe
+def nested(data: DataSpec) -> ff.Recipe:
+    """A recipe made of another."""
+    return ff.recipes.vae(latent=2, hidden=(4,)).build(data)
+
+
+def test_a_recipe_may_build_another_with_the_seed_of_its_own() -> None:
+    one, same, other = (nested().build(GREY, seed).model.state_dict() for seed in (1, 1, 2))
+    plain = ff.recipes.vae(latent=2, hidden=(4,)).build(GREY, 1).model.state_dict()
+    assert all(torch.equal(one[name], same[name]) and torch.equal(one[name], plain[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
