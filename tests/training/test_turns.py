@@ -161,7 +161,7 @@ def test_what_does_not_play_stands_still(tmp_path: Path) -> None:
     made = duel(every=3).build(DIGITS.spec)
     frozen = made.model.likelihood.network.layers[0].bias.requires_grad_(False)
     before = frozen.clone()
-    ff.fit(made, DIGITS, epochs=1, out=tmp_path / "r", quiet=True)
+    ff.fit(made, DIGITS, out=tmp_path / "r", quiet=True, **OPTIONS)
     assert torch.equal(frozen, before) and not frozen.requires_grad
     assert made.model.likelihood.network.layers[0].weight.requires_grad
 

@@ -60,7 +60,9 @@ class DIP(Objective):
         at_least_two(batch, "DIP")
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
-        covariance, raw = self._covariance(one_level(trace, "DIP")), plain_terms(trace)
+        level = one_level(trace, "DIP")
+        raw = plain_terms(trace)  # a point has no rate, and says so before anything is said of its variances
+        covariance = self._covariance(level)
         diagonal = covariance.diagonal()
         apart = (covariance - torch.diag(diagonal)).square().sum()
         fined = {"off_diagonal": (apart, self.off_diagonal), "diagonal": ((diagonal - 1).square().sum(), self.diagonal)}
