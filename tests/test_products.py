@@ -296,3 +296,10 @@ def test_what_makes_no_sense_is_refused_with_the_reason(pick: Pick, double: None
     with pytest.raises(ValueError, match=refusal(pick.posterior, pick.prior, pick.objective)):
         model, goal, trace, noise = passed(pick)
         goal.surrogate(model, trace, goal(trace, noise))
+
+
+@pytest.mark.parametrize("prior", [lambda: StandardNormal(1), lambda: StandardNormal(3), lambda: AR1((2, 2), rate=1.0)])
+def test_a_prior_of_another_size_is_refused_even_where_shapes_broadcast(prior: Callable[[], Prior]) -> None:
+    model = VAE(gaussian(NET, DATA, L), prior(), LIKELIHOODS["bernoulli"](NET, (L,), DATA))
+    with pytest.raises(ValueError, match=r"VAE: the posterior is of z of shape \(2,\), the prior .* the same latent"):
+        model(data())

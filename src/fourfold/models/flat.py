@@ -59,6 +59,11 @@ class Flat(Model, ABC):
         """The pass whose posterior sees x, or what is given in its place."""
         c = self.encoded(c)
         q, p = self.believed(x if seen is None else seen, c, mask), self.prior(c)
+        if q.event_shape != p.event_shape:  # shapes that broadcast would give nats of nothing
+            raise ValueError(
+                f"{type(self).__name__}: the posterior is of z of shape {q.event_shape}, the prior "
+                f"({type(self.prior).__name__}) of {p.event_shape}. Give both the same latent."
+            )
         z, recorded = draw(q)
         return self._trace(x, c, mask, Level(z, q, p, recorded))
 
