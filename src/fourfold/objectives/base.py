@@ -15,7 +15,7 @@ __all__ = [
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import isclose
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +37,9 @@ class Objective(nn.Module, ABC):
     """
 
     #: ``True`` for a term that belongs to a whole batch (MMD, total correlation) and cannot be accumulated in pieces.
-    batch_statistic: ClassVar[bool] = False
+    batch_statistic: bool = False
     #: ``True`` for one that differentiates z by x: the step then asks for the gradient of x, in validation too.
-    input_gradient: ClassVar[bool] = False
+    input_gradient: bool = False
 
     def __init__(self, draws: int = 1) -> None:
         super().__init__()

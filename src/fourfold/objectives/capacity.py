@@ -2,7 +2,6 @@
 
 __all__ = ["Capacity"]
 
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class Capacity(Objective):
         Burgess et al. 2018, "Understanding disentangling in beta-VAE", arXiv:1804.03599.
     """
 
-    batch_statistic: ClassVar[bool] = True
+    batch_statistic = True
     gamma: Tensor
     capacity: Tensor
 

@@ -2,7 +2,7 @@
 
 __all__ = ["Contractive"]
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class Contractive(Objective):
         Rifai et al. 2011, "Contractive auto-encoders"; Hutchinson 1989 for the probes.
     """
 
-    input_gradient: ClassVar[bool] = True
+    input_gradient = True
     weight: Tensor
 
     def __init__(

@@ -3,7 +3,6 @@
 __all__ = ["Decomposed", "log_weights_of", "undecomposable"]
 
 from math import log
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -59,7 +58,7 @@ class Decomposed(Objective):
         "ELBO surgery".
     """
 
-    batch_statistic: ClassVar[bool] = True
+    batch_statistic = True
     alpha: Tensor
     beta: Tensor
     gamma: Tensor

@@ -2,7 +2,6 @@
 
 __all__ = ["DIP"]
 
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +39,7 @@ class DIP(Objective):
         observations", arXiv:1711.00848.
     """
 
-    batch_statistic: ClassVar[bool] = True
+    batch_statistic = True
     off_diagonal: Tensor
     diagonal: Tensor
 

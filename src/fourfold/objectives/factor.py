@@ -3,7 +3,6 @@
 __all__ = ["Discrimination", "FactorVAE", "discriminator"]
 
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +82,7 @@ class Discrimination(Objective):
         Kim and Mnih 2018, "Disentangling by factorising", arXiv:1802.05983, appendix D.
     """
 
-    batch_statistic: ClassVar[bool] = True
+    batch_statistic = True
 
     def __init__(self, discriminator: nn.Module, draws: int = 1) -> None:
         super().__init__(draws)

@@ -50,7 +50,7 @@ class FreeBits(Objective):
         self.hyper("nats", nats)
         self.kind = choice(kind, FREE_BITS, "FreeBits: kind")
         # The maximum of a mean is a statistic of the batch, the mean of maxima is not.
-        self.batch_statistic = kind != "per_sample"  # pyright: ignore[reportAttributeAccessIssue]
+        self.batch_statistic = kind != "per_sample"
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         levels, raw = latents(trace, "FreeBits", "rate to leave free"), plain_terms(trace)

@@ -3,7 +3,7 @@
 __all__ = ["KLSparsity", "L1Sparsity"]
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ class KLSparsity(Objective):
         Ng 2011, "Sparse autoencoder" (CS294A lecture notes).
     """
 
-    batch_statistic: ClassVar[bool] = True
+    batch_statistic = True
     weight: Tensor
     running: Tensor
     seen: Tensor

@@ -22,16 +22,15 @@ from ..objectives.sparse import KLSparsity, L1Sparsity
 from ..plan import Player, Recipe, Stage, recipe
 from ..posteriors import point
 from ..priors import StandardNormal
-from .choose import NetworkChoice, likelihood_for, networks_for
+from .choose import BY_NAME, NetworkChoice, likelihood_for, networks_for
 
-_ANY = "by name; Bernoulli, or Gaussian on real data"
 _UNUSED = "standard normal, never used in training"
 
 
 @recipe(
     posterior="a point: z = f(x̃), of a corrupted datum in training",
     prior=_UNUSED,
-    likelihood=_ANY + "; of the clean datum",
+    likelihood=BY_NAME + "; of the clean datum",
     objective="reconstruction log-likelihood; no rate, so no bound",
     equation=r"\mathbb E_{q(\tilde x|x)} \log p(x \mid z = f(\tilde x))",
     source="Vincent, Larochelle, Bengio and Manzagol 2008, ICML",
@@ -86,7 +85,7 @@ def _corruption(data: DataSpec, name: str, amount: float) -> Corruption:
 @recipe(
     posterior="a point: z = f(x), through a sigmoid (penalty kl) or a ReLU (l1)",
     prior=_UNUSED,
-    likelihood=_ANY + "; with l1 the decoder's columns have norm 1",
+    likelihood=BY_NAME + "; with l1 the decoder's columns have norm 1",
     objective="reconstruction log-likelihood and a price on activity; no bound",
     equation=r"\log p(x \mid z) - \beta \sum_j \mathrm{KL}(\rho \,\|\, \hat\rho_j), \quad\text{or}\quad "
     r"\log p(x \mid z) - \lambda \sum_j |z_j|",
@@ -147,7 +146,7 @@ def _hold_columns(decoder: nn.Module) -> None:
 @recipe(
     posterior="a point: z = f(x), through a sigmoid or tanh",
     prior=_UNUSED,
-    likelihood=_ANY + "; the decoder has the encoder's weights, transposed",
+    likelihood=BY_NAME + "; the decoder has the encoder's weights, transposed",
     objective="reconstruction log-likelihood and a price on the Jacobian of the code; no bound",
     equation=r"\log p(x \mid z) - \lambda \Big\lVert \frac{\partial f(x)}{\partial x} \Big\rVert_F^2",
     source="Rifai, Vincent, Muller, Glorot and Bengio 2011, ICML",
@@ -215,7 +214,7 @@ def _contraction(encoder: nn.Module, activation: str, weight: float, method: str
 @recipe(
     posterior="a point: z = f(x)",
     prior=_UNUSED,
-    likelihood=_ANY + "; of hidden layers, in their own stage, a Gaussian of scale 1",
+    likelihood=BY_NAME + "; of hidden layers, in their own stage, a Gaussian of scale 1",
     objective="reconstruction log-likelihood, of one layer after the other and then of the whole; no bound",
     equation=r"\log p(h^{l-1} \mid h^l = f_l(h^{l-1})), \; l = 1 \dots L, \quad\text{then}\quad "
     r"\log p(x \mid z = f(x))",

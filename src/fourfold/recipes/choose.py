@@ -1,6 +1,16 @@
 """Names from the command line turned into objects, and what a recipe may ask of the data."""
 
-__all__ = ["NetworkChoice", "beta_of", "images", "label_of", "likelihood_for", "networks_for"]
+__all__ = [
+    "BY_NAME",
+    "GAUSSIAN",
+    "NORMAL",
+    "NetworkChoice",
+    "beta_of",
+    "images",
+    "label_of",
+    "likelihood_for",
+    "networks_for",
+]
 
 from functools import partial
 
@@ -14,6 +24,10 @@ from ..likelihoods import LIKELIHOODS, Likelihood
 from ..networks import NETWORKS, Convolutional, Dense, NetworkFactory, NetworkLike, Residual
 from ..networks.tied import Transposed
 from ..objectives import Schedule, parse_schedule
+
+#: What most recipes pick, in words.
+GAUSSIAN, NORMAL = "diagonal Gaussian", "standard normal"
+BY_NAME = "by name; Bernoulli, or Gaussian on real data"
 
 #: A network of the user's own (a module, or ``fourfold.own(…)``), or ``None`` for the recipe's.
 NetworkChoice = NetworkLike | None

@@ -9,18 +9,16 @@ from ..objectives import DIP, Capacity, Decomposed, Discrimination, FactorVAE, L
 from ..plan import Player, Recipe, Stage, recipe
 from ..posteriors import gaussian
 from ..priors import StandardNormal
-from .choose import NetworkChoice, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NORMAL, NetworkChoice, likelihood_for, networks_for
 
-_GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
-_BY_NAME = "by name; Bernoulli, or Gaussian on real data"
 _MARGINALS = r"\sum_j\mathrm{KL}(q(z_j)\,\|\,p(z_j))"
 _TC = r"\mathrm{KL}\big(q(z)\,\|\,\prod_j q(z_j)\big)"
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="reconstruction, with the rate held at C nats while C grows",
     equation=r"\mathbb E_{q(z|x)}\log p(x|z) - \gamma\,\big|\mathbb E_x\mathrm{KL}(q(z|x)\,\|\,p(z)) - C\big|",
     source="Burgess et al. 2018, arXiv:1804.03599",
@@ -75,9 +73,9 @@ def capacity_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO with weights on mutual information, total correlation and dimension-wise KL",
     equation=r"\mathbb E_{q(z|x)}\log p(x|z) - \alpha\,I_q(x;z) - \beta\," + _TC + r" - \gamma\," + _MARGINALS,
     source="Chen et al. 2018, arXiv:1802.04942",
@@ -132,9 +130,9 @@ def tc_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO less γ times the total correlation, which a discriminator estimates",
     equation=r"\mathcal L - \gamma\," + _TC,
     source="Kim and Mnih 2018, arXiv:1802.05983",
@@ -189,9 +187,9 @@ def factor_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO less a penalty on the distance of the code's covariance from the identity",
     equation=r"\mathcal L - \lambda_{od}\sum_{i\ne j}C_{ij}^2 - \lambda_d\sum_i(C_{ii}-1)^2",
     source="Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848",

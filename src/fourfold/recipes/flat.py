@@ -11,16 +11,15 @@ from ..objectives import ELBO, Reconstruction
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian, point
 from ..priors import StandardNormal
-from .choose import NetworkChoice, beta_of, images, label_of, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NORMAL, NetworkChoice, beta_of, images, label_of, likelihood_for, networks_for
 
 _ELBO = r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \mathrm{KL}(q(z|x)\,\|\,p(z))"
-_GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
 
 
 @recipe(
     posterior="a point: z = f(x)",
     prior="standard normal, never used in training",
-    likelihood="by name; Bernoulli, or Gaussian on real data",
+    likelihood=BY_NAME,
     objective="reconstruction log-likelihood; no rate, so no bound",
     equation=r"\log p(x \mid z = f(x))",
     source="Rumelhart, Hinton, Williams 1986; Baldi and Hornik 1989 for the linear case",
@@ -58,9 +57,9 @@ def autoencoder(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood="by name; Bernoulli, or Gaussian on real data",
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO",
     equation=_ELBO,
     source="Kingma and Welling 2013, arXiv:1312.6114",
@@ -102,9 +101,9 @@ def vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood="by name; Bernoulli, or Gaussian on real data",
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO",
     equation=_ELBO,
     source="architecture of Burgess et al. 2018, arXiv:1804.03599",
@@ -186,9 +185,9 @@ def cvae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood="by name; Bernoulli, or Gaussian on real data",
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO with weight β on the rate",
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \beta\,\mathrm{KL}(q(z|x)\,\|\,p(z))",
     source="Higgins et al. 2017, beta-VAE (ICLR)",

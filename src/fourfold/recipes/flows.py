@@ -11,17 +11,16 @@ from ..objectives import ELBO
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian, iaf, spline
 from ..priors import AutoregressiveFlow, CouplingFlow, StandardNormal
-from .choose import NetworkChoice, beta_of, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NORMAL, NetworkChoice, beta_of, likelihood_for, networks_for
 
-_LIKELIHOOD = "by name; Bernoulli, or Gaussian on real data"
 _OBJECTIVE = "ELBO, the rate by Monte Carlo"
 _NUMBERS = "the paper's networks are convolutional and wider, its estimate IS-128"
 
 
 @recipe(
     posterior="inverse autoregressive flow on a diagonal Gaussian",
-    prior="standard normal",
-    likelihood=_LIKELIHOOD,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective=_OBJECTIVE,
     equation=r"\mathcal L = \mathbb E_{q(z_T|x)}\big[\log p(x|z_T) + \log p(z_T) - \log q(z_T|x)\big], \quad "
     r"z_t = \sigma_t \odot z_{t-1} + (1 - \sigma_t) \odot m_t",
@@ -73,8 +72,8 @@ def iaf_vae(
 
 @recipe(
     posterior="coupling steps of neural splines on a diagonal Gaussian",
-    prior="standard normal",
-    likelihood=_LIKELIHOOD,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective=_OBJECTIVE,
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\big[\log p(x|z) + \log p(z) - \log q(z|x)\big], \quad "
     r"z = f_h(z_0),\; z_0 \sim \mathcal N(\mu, \sigma^2)",
@@ -125,9 +124,9 @@ def spline_vae(
 
 
 @recipe(
-    posterior="diagonal Gaussian",
+    posterior=GAUSSIAN,
     prior="autoregressive flow: MADE steps from z to N(0, I)",
-    likelihood=_LIKELIHOOD,
+    likelihood=BY_NAME,
     objective=_OBJECTIVE,
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\Big[\log p(x|z) + \log \mathcal N(g(z); 0, I) + "
     r"\log\Big|\det\frac{\partial g}{\partial z}\Big| - \log q(z|x)\Big]",
@@ -178,9 +177,9 @@ def af_prior_vae(
 
 
 @recipe(
-    posterior="diagonal Gaussian",
+    posterior=GAUSSIAN,
     prior="coupling flow of neural splines from z to N(0, I)",
-    likelihood=_LIKELIHOOD,
+    likelihood=BY_NAME,
     objective=_OBJECTIVE,
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\Big[\log p(x|z) + \log \mathcal N(g(z); 0, I) + "
     r"\log\Big|\det\frac{\partial g}{\partial z}\Big| - \log q(z|x)\Big]",

@@ -8,10 +8,8 @@ from ..objectives import CIWAE, ELBO, IWAE, MIWAE
 from ..plan import Player, Recipe, Stage, recipe
 from ..posteriors import gaussian
 from ..priors import StandardNormal
-from .choose import NetworkChoice, beta_of, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NORMAL, NetworkChoice, beta_of, likelihood_for, networks_for
 
-_GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
-_LIKELIHOOD = "by name; Bernoulli, or Gaussian on real data"
 _RAINFORTH = "Rainforth et al. 2018, arXiv:1802.04537"
 _QUOTED = "dynamic MNIST, 64 draws, NLL in nats as others quote Rainforth et al.: "
 
@@ -27,9 +25,9 @@ def _unbiased(estimator: str, draws: int, owner: str) -> str:
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_LIKELIHOOD,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="importance-weighted bound of K draws",
     equation=r"\mathcal L_K = \mathbb E \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}",
     source="Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519; DReG: Tucker et al. 2018, arXiv:1810.04152",
@@ -73,9 +71,9 @@ def iwae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_LIKELIHOOD,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="mean of M importance-weighted bounds of K draws",
     equation=r"\frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K \frac{p(x, z_{mk})}{q(z_{mk}|x)}",
     source=_RAINFORTH,
@@ -120,9 +118,9 @@ def miwae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_LIKELIHOOD,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="β · ELBO + (1 − β) · importance-weighted bound of K draws",
     equation=r"\beta\, \mathcal L_{\mathrm{ELBO}} + (1 - \beta)\, \mathcal L_K",
     source=_RAINFORTH,
@@ -169,9 +167,9 @@ def ciwae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_LIKELIHOOD,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="decoder: importance-weighted bound of M·K draws; encoder: mean of M bounds of K draws",
     equation=r"\theta: \log \tfrac1{MK} \sum_{m,k} w_{mk}, \qquad \phi: \tfrac1M \sum_m \log \tfrac1K \sum_k w_{mk}",
     source=_RAINFORTH,
@@ -220,8 +218,8 @@ def piwae(
 
 @recipe(
     posterior="diagonal Gaussian, refined for each datum by a few gradient steps",
-    prior=_NORMAL,
-    likelihood=_LIKELIHOOD,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO at the refined posterior, differentiated through the steps",
     equation=r"\lambda_{t+1} = \lambda_t + \eta \nabla_\lambda \mathcal L(\lambda_t; x), \quad "
     r"\mathcal L(\lambda_T; x)",

@@ -10,18 +10,16 @@ from ..objectives import ELBO, FREE_BITS, KERNELS, FreeBits, InfoVAE, SoftFreeBi
 from ..plan import Player, Recipe, Stage, recipe
 from ..posteriors import gaussian
 from ..priors import StandardNormal
-from .choose import NetworkChoice, beta_of, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NORMAL, NetworkChoice, beta_of, likelihood_for, networks_for
 
-_GAUSSIAN, _NORMAL = "diagonal Gaussian", "standard normal"
-_BY_NAME = "by name; Bernoulli, or Gaussian on real data"
 _ZHAO = "Zhao, Song and Ermon 2017, arXiv:1706.02262"
 _NONE = "none that compare: the paper looks at how q(z) fits the prior, mutual information, and few labels"
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="InfoVAE with α = 1: reconstruction and MMD² of q(z) from the prior; no rate is paid",
     equation=r"\mathbb E_{q(z|x)}\log p(x|z) - \lambda\,\mathrm{MMD}^2(q(z), p(z))",
     source=_ZHAO,
@@ -64,9 +62,9 @@ def mmd_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="InfoVAE: the rate at weight 1 − α, and MMD² of q(z) from the prior at weight α + λ − 1",
     equation=r"\mathbb E_{q(z|x)}\log p(x|z) - (1-\alpha)\,\mathrm{KL}(q(z|x)\,\|\,p(z)) "
     r"- (\alpha+\lambda-1)\,\mathrm{MMD}^2(q(z), p(z))",
@@ -112,9 +110,9 @@ def info_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO whose rate is not charged below λ nats a group; or, soft, with a weight steered by the rate",
     equation=r"\mathbb E_{q(z|x)}\log p(x|z) - \sum_j\max\big(\lambda,\, "
     r"\mathbb E_x\mathrm{KL}(q(z_j|x)\,\|\,p(z_j))\big)",
@@ -162,9 +160,9 @@ def free_bits_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
-    prior=_NORMAL,
-    likelihood=_BY_NAME,
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=BY_NAME,
     objective="ELBO; at first most steps train the encoder alone",
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \mathrm{KL}(q(z|x)\,\|\,p(z))",
     source="He, Spokoyny, Neubig and Berg-Kirkpatrick 2019, arXiv:1901.05534",

@@ -12,16 +12,15 @@ from ..objectives import ELBO
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian
 from ..priors import AR1, GaussianMixture, VampPrior
-from .choose import NetworkChoice, beta_of, likelihood_for, networks_for
+from .choose import BY_NAME, GAUSSIAN, NetworkChoice, beta_of, likelihood_for, networks_for
 
-_GAUSSIAN, _BY_NAME = "diagonal Gaussian", "by name; Bernoulli, or Gaussian on real data"
 _DRAWN = "ELBO, the rate estimated from draws"
 
 
 @recipe(
-    posterior=_GAUSSIAN,
+    posterior=GAUSSIAN,
     prior="mixture of Gaussians: weights, means and scales are learned",
-    likelihood=_BY_NAME,
+    likelihood=BY_NAME,
     objective=_DRAWN,
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\Big[\log p(x|z) + \log\sum_k w_k \mathcal N(z;\mu_k,\mathrm{diag}\,"
     r"\sigma_k^2) - \log q(z|x)\Big]",
@@ -66,9 +65,9 @@ def gmm_vae(
 
 
 @recipe(
-    posterior=_GAUSSIAN,
+    posterior=GAUSSIAN,
     prior="VampPrior: the posterior itself, averaged over learned pseudo-inputs",
-    likelihood=_BY_NAME,
+    likelihood=BY_NAME,
     objective=_DRAWN,
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\Big[\log p(x|z) + \log\tfrac1K\sum_k q(z|u_k) - \log q(z|x)\Big]",
     source="Tomczak and Welling 2017, arXiv:1705.07120",
@@ -126,7 +125,7 @@ def _vamp(posterior: Conditional, data: DataSpec, components: int) -> VampPrior:
 @recipe(
     posterior="diagonal Gaussian over steps × channels latents",
     prior="AR(1) processes, α solved for the rate δ that is asked for",
-    likelihood=_BY_NAME,
+    likelihood=BY_NAME,
     objective="ELBO, the rate in closed form",
     equation=r"\mathcal L = \mathbb E_{q(z|x)}\log p(x|z) - \mathrm{KL}(q(z|x)\,\|\,p(z)), \quad "
     r"\mathrm{KL} \ge \delta = \tfrac12\sum_k\big[(n-2)\ln(1+\alpha_k^2) - \ln(1-\alpha_k^2)\big]",

@@ -134,8 +134,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         )
         made = plan.build(data.spec, options.seed)
         _place(made.model, X)
-        step = prepare(made, data, options).step
-        outcome = train(Job(step, data.train, None, options, quiet=options.quiet), launch(options))
+        prepared = prepare(made, data, options)
+        step = prepared.step
+        job = Job(step, data.train, None, options, quiet=options.quiet, stages=prepared.stages)
+        outcome = train(job, launch(options))
         if outcome.interrupted:
             raise KeyboardInterrupt(f"VariationalAutoencoder.fit: stopped at step {outcome.step}.")
         self.model_ = made.model.cpu().double().eval()

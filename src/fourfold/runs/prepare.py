@@ -15,7 +15,7 @@ from ..distributions import warn_of_grey
 from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
-from ..plan import Plan, Player, Recipe, RecipeFunction, Stage
+from ..plan import Plan, Recipe, RecipeFunction, Stage
 from ..training import Step, Training, parameters_of, steps_of
 from .folder import RunError
 from .support import check_rows
@@ -29,7 +29,7 @@ class Prepared:
     step: Step
     record: dict[str, Any]
     name: str
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...]
 
 
 def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
@@ -49,7 +49,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
     assert isinstance(model, Model) and isinstance(objective, Objective)
     view = _view(data, model, made.condition, options)
     step = Step(view, model, objective)
-    _look(step, made.stages, data)
+    _look(step, made.course, data)
     recipe = plan.to_dict() if isinstance(plan, Plan) else {"recipe": None, "arguments": {}}
     names = None if data.class_names is None else list(data.class_names)
     kind = {"levels": data.levels, "grey": data.grey, "classes": data.classes, "class_names": names}
@@ -64,7 +64,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
-    return Prepared(step, record, f"{name}-{data.name}", made.stages)
+    return Prepared(step, record, f"{name}-{data.name}", made.course)
 
 
 def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:
@@ -120,8 +120,7 @@ def _look(step: Step, stages: tuple[Stage, ...], data: DataSet) -> None:
         warn_of_grey(f"data set {data.name!r}")
     raw = torch.from_numpy(np.array(data.train.x[:2]))  # a copy: the rows may be read-only
     labels = None if data.train.labels is None else torch.from_numpy(np.array(data.train.labels[:2]))
-    course = stages or (Stage((Player(step.objective),)),)
-    for stage, steps in zip(course, steps_of(step, course), strict=True):
+    for stage, steps in zip(stages, steps_of(step, stages), strict=True):
         for player, one in zip(stage.players, steps, strict=True):
             parameters_of(player, one)
             one.eval()(raw, labels, Noise(0))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from math import ceil, log
 
 from ..objectives import Linear, Logistic, Objective, Schedule
-from ..plan import Player, Stage
+from ..plan import Player
 from .prepare import Prepared
 
 
@@ -18,7 +18,7 @@ def warn_of_unfinished(prepared: Prepared, steps: int) -> None:
         prepared: what is trained.
         steps: of the run.
     """
-    course = prepared.stages or (Stage((Player(prepared.step.objective),)),)
+    course = prepared.stages
     total = sum(stage.share for stage in course)
     found: dict[str, None] = {}  # players may share a schedule: it is told once, in order
     for stage in course:

@@ -99,14 +99,12 @@ def steps_of(step: Step, stages: tuple[Stage, ...]) -> list[list[Step]]:
         model: Any = step.model if stage.model is None else stage.model
         objectives: list[Any] = [player.objective for player in stage.players]
         made.append([Step(step.view, model, objective) for objective in objectives])
-    if made:
-        made[-1][0] = step
+    made[-1][0] = step
     return made
 
 
 def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Training, fabric: Any) -> list[Act]:
     """The stages with their share of the steps, every player with its optimiser."""
-    stages = stages or (Stage((Player(step.objective),)),)
     total, done, start = sum(stage.share for stage in stages), 0.0, 0
     acts = []
     made = steps_of(step, stages)

@@ -47,7 +47,7 @@ class Job:
         folder: where checkpoints and metrics go; ``None`` writes nothing.
         resume: take up the folder's last checkpoint, if there is one.
         quiet: no progress bar.
-        stages: of training, the last of which ends with the step's own objective; empty for one with one player.
+        stages: of training, as ``Recipe.course`` tells them: the last one's first player has the step's own objective.
     """
 
     step: Step
@@ -57,7 +57,7 @@ class Job:
     folder: Path | None = None
     resume: bool = False
     quiet: bool = False
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...] = field(kw_only=True)
 
 
 @dataclass
@@ -167,23 +167,23 @@ class _Loop:
         for actor in act.actors:
             if actor.player.due(local):
                 actor.take_turn()
-                self._turn(actor, local, raw, labels)
+                summary = self._turn(actor, local, raw, labels)
                 actor.update(self.options, factor, self.bare)
                 actor.leave()
-                self._after(actor)
+                self._after(actor, summary)
         with torch.no_grad():
             self.average.update()
         self.state.step += 1
 
-    def _turn(self, actor: Actor, local: int, raw: Tensor, labels: Tensor | None) -> None:
-        """The gradient of one player; a batch that is accumulated in pieces sees the noise the whole would see."""
+    def _turn(self, actor: Actor, local: int, raw: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """The gradient of one player, and its summary; a batch in pieces sees the noise the whole would see."""
         step, pieces = self.state.step, self.options.accumulate
         actor.step.objective.advance(local)
         rank, world = self.fabric.global_rank, self.fabric.world_size
         self.generator.key(self.options.seed, step, rank, *([actor.stream] if actor.stream else []))
         source = self.noise.fork(actor.stream) if actor.stream else self.noise
         numbers: Tensor | None = None
-        self.summary: dict[str, Tensor] = {}
+        summary: dict[str, Tensor] = {}
         for i, (part, marks) in enumerate(_pieces(raw, labels, pieces)):
             noise = source.at(step, (rank * pieces + i, world * pieces))
             waiting = self.fabric.no_backward_sync(actor.wrapped) if i < pieces - 1 else nullcontext()
@@ -192,14 +192,14 @@ class _Loop:
                 (Tensor.backward if self.bare else self.fabric.backward)(loss / pieces if pieces > 1 else loss)
             numbers = seen if numbers is None else numbers + seen
             for name, value in actor.step.summary.items():
-                self.summary[name] = self.summary[name] + value / pieces if i else value / pieces
+                summary[name] = summary[name] + value / pieces if i else value / pieces
         assert numbers is not None
         actor.meter.add(numbers / pieces if pieces > 1 else numbers, step)
+        return summary
 
     @torch.no_grad()
-    def _after(self, actor: Actor) -> None:
+    def _after(self, actor: Actor, summary: dict[str, Tensor]) -> None:
         """What changes outside the optimiser, from means over the whole batch."""
-        summary = self.summary
         if summary and self.fabric.world_size > 1:
             summary = {k: self.fabric.all_reduce(v, reduce_op="mean") for k, v in summary.items()}
         actor.step.model.after_step(summary)
@@ -337,8 +337,7 @@ def check_job(job: Job, world: int) -> None:
             "patience: early stopping judges by the validation data, and these data have none. "
             "Leave --patience out, or take a split with validation data."
         )
-    objectives: list[Any] = [job.step.objective]
-    objectives += [player.objective for stage in job.stages for player in stage.players]
+    objectives: list[Any] = [player.objective for stage in job.stages for player in stage.players]
     objective = next((one for one in objectives if one.batch_statistic), None)
     if objective is not None and job.options.accumulate > 1:
         raise ValueError(
