@@ -220,7 +220,7 @@ def test_values_parts_and_gradients(pick: Pick, double: None) -> None:
 
 @pytest.mark.parametrize("pick", SENSIBLE, ids=lambda pick: pick.name)
 def test_a_model_built_in_float32_and_turned_double_is_the_same(pick: Pick) -> None:
-    """The same numbers for noise, the same value: nothing stays behind in float32, and nothing is lost in it."""
+    """The same numbers for noise, the same value to the digits of float32, in the type that was asked for."""
     found = []
     heard = Recorder(Noise(1))
     for dtype in (torch.float32, torch.float64):

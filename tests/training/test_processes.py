@@ -58,3 +58,18 @@ def test_a_batch_in_pieces_is_the_same_batch(tmp_path: Path) -> None:
     three = ff.fit(recipe, data, out=tmp_path / "three", quiet=True, accumulate=3, **OPTIONS)
     assert one.path is not None and three.path is not None
     check_equal(one.path, three.path)
+
+
+def test_the_group_of_processes_is_ended_before_the_interpreter_is(tmp_path: Path) -> None:
+    """Gloo's threads, left to the interpreter's end, abort it now and then: who starts the group ends it at exit."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import atexit, torch.distributed\n"
+        "atexit.register(lambda: print('left over:', torch.distributed.is_initialized()))\n"  # runs after ours
+        "from fourfold.training import Training, launch\n"
+        "launch(Training(devices=2, accelerator='cpu'))\n"
+        "assert torch.distributed.is_initialized()\n"
+    )
+    ran = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "left over: False" in ran.stdout and "left over: True" not in ran.stdout
