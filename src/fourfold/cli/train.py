@@ -79,7 +79,7 @@ def _start(plan: Plan, options: Training, given: dict[str, Any]) -> None:
 
 def _resume(path: str, name: str | None, words: Sequence[str]) -> int:
     from ..runs import RunFolder, resume
-    from ..runs.fit import check_changes
+    from ..runs.fitting import check_changes
     from ..runs.prepare import plan_of
 
     folder = RunFolder(Path(path))

@@ -5,26 +5,10 @@ __all__ = ["Row", "table"]
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from math import floor, isfinite, log10
+from math import isfinite
 from typing import Any
 
-_LABELS = {
-    "active_units": "active units",
-    "bits_per_dim": "bits/dim (−ELBO)",
-    "bits_per_dim_is": "bits/dim (IS)",
-    "cross_entropy": "cross-entropy, grey (no −log p)",
-    "cross_entropy_objective": "its sum with the rate (no bound)",
-    "dwkl": "dimension-wise KL",
-    "elbo": "−ELBO",
-    "mi": "mutual information",
-    "nll_is": "NLL (IS)",
-    "nll_mc": "NLL (MC)",
-    "reconstruction_mse": "reconstruction error",
-    "two_sample_mmd2": "MMD², generated and real",
-    "two_sample_p": "two-sample p-value",
-    "tc": "total correlation",
-}
-_NEGATED = ("elbo",)
+from .._metrics import metric_of, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +89,8 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    value = -row.value if row.metric in _NEGATED else row.value
-    if row.standard_error:
-        digits = max(0, 1 - floor(log10(row.standard_error)))
-        shown = f"{value:.{digits}f} ± {row.standard_error:.{digits}f}"
-    else:
-        shown = f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
+    metric = metric_of(row.metric)
+    value, error = rounded(metric.sign * row.value, row.standard_error)
+    shown = f"{value} ± {error}" if error else value
     broken = f" ({row.non_finite} not finite)" if row.non_finite else ""
-    return _LABELS.get(row.metric, row.metric), f"{shown} {row.unit}".rstrip(), f"n = {row.n}{broken}", row.estimator
+    return metric.label, f"{shown} {row.unit}".rstrip(), f"n = {row.n}{broken}", row.estimator

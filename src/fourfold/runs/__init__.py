@@ -1,20 +1,23 @@
-"""Runs: train a recipe into a folder, come back to it, evaluate it, show it; and a scikit-learn estimator."""
+"""Runs: train a recipe into a folder, come back to it, evaluate it, compare it, show it; a scikit-learn estimator."""
 
 __all__ = ["Run", "RunError", "RunFolder", "VariationalAutoencoder", "fit", "load", "resume"]
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .fit import fit, resume
 from .folder import RunError, RunFolder
-from .run import Run, load
 
 if TYPE_CHECKING:
     from .estimator import VariationalAutoencoder
+    from .fitting import fit, resume
+    from .run import Run, load
+
+# What needs torch is fetched when first used, and scikit-learn too: what runs have found is read without them. No
+# module has the name of a function here: the import of either would hide the other.
+_HOME = {"Run": "run", "VariationalAutoencoder": "estimator", "fit": "fitting", "load": "run", "resume": "fitting"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "VariationalAutoencoder":  # fetched when first used: scikit-learn takes a second to import
-        from .estimator import VariationalAutoencoder
-
-        return VariationalAutoencoder
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

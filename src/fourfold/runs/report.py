@@ -8,29 +8,16 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from math import floor, isfinite, log10
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from .._files import whole
+from .._metrics import Metric, metric_of, rounded
 from .._version import __version__
 
 _Result = Mapping[str, Any]
 
-# What a metric is called on the page, and its sign there.
-_NAMES = {
-    "active_units": ("active units", 1),
-    "bits_per_dim": ("bits/dim (−ELBO)", 1),
-    "bits_per_dim_is": ("bits/dim (IS)", 1),
-    "cross_entropy": ("cross-entropy, grey (no −log p)", 1),
-    "cross_entropy_objective": ("its sum with the rate (no bound)", 1),
-    "elbo": ("−ELBO", -1),
-    "nll_is": ("NLL (IS)", 1),
-    "nll_mc": ("NLL (MC)", 1),
-    "reconstruction_mse": ("reconstruction error", 1),
-    "two_sample_mmd2": ("MMD², generated and real", 1),
-    "two_sample_p": ("two-sample p-value", 1),
-}
 # What is said first: the first of each kind that is known; and of a model that is no bound on anything, the last line.
 _HEADLINES = (("elbo",), ("nll_is", "nll_mc"), ("bits_per_dim_is", "bits_per_dim"), ("active_units",))
 _NO_BOUND = (("distortion", "cross_entropy"), ("reconstruction_mse",))
@@ -246,22 +233,22 @@ def _value(value: Any) -> str:
     return escape(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
 
 
+def _told(row: _Result) -> Metric:
+    """How the metric of a row is told: a label of its own comes before the table's."""
+    return Metric(str(row["label"])) if row.get("label") else metric_of(str(row["metric"]))
+
+
 def _label(row: _Result) -> str:
-    metric = str(row["metric"])
-    return str(row.get("label") or _NAMES.get(metric, (metric.replace("_", " "), 1))[0])
+    return _told(row).label
 
 
 def _rounded(row: _Result) -> tuple[str, str]:
     """The value and its standard error, to two digits of the latter."""
-    metric = str(row["metric"])
-    sign = 1 if row.get("label") else _NAMES.get(metric, (metric, 1))[1]
-    value, error = sign * float(row["value"]), row.get("standard_error")
+    value = _told(row).sign * float(row["value"])
     if not isfinite(value):
         return "not finite", ""
-    if not error or not isfinite(error):
-        return f"{value:.4g}".replace("-", "−"), ""
-    digits = max(0, 1 - floor(log10(error)))
-    return f"{value:.{digits}f}".replace("-", "−"), f"{error:.{digits}f}"
+    shown, error = rounded(value, row.get("standard_error"))
+    return shown.replace("-", "−"), error
 
 
 def _count(row: _Result) -> str:

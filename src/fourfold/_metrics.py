@@ -1,0 +1,106 @@
+"""What metrics are called and how they are shown, which way is better, and in what two rows' protocols differ."""
+
+__all__ = ["METRICS", "Differing", "Metric", "differences", "metric_of", "rounded"]
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor, isfinite, log10
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is told.
+
+    Args:
+        label: its name in tables.
+        sign: what its value is multiplied by in tables.
+        better: ``"lower"`` or ``"higher"``, of the value itself; ``None`` where neither is better by itself.
+    """
+
+    label: str
+    sign: int = 1
+    better: str | None = None
+
+
+METRICS = {
+    "active_units": Metric("active units"),
+    "bits_per_dim": Metric("bits/dim (−ELBO)", better="lower"),
+    "bits_per_dim_is": Metric("bits/dim (IS)", better="lower"),
+    "cross_entropy": Metric("cross-entropy, grey (no −log p)"),
+    "cross_entropy_objective": Metric("its sum with the rate (no bound)", better="lower"),
+    "dwkl": Metric("dimension-wise KL"),
+    "elbo": Metric("−ELBO", -1, "higher"),
+    "mi": Metric("mutual information"),
+    "nll_is": Metric("NLL (IS)", better="lower"),
+    "nll_mc": Metric("NLL (MC)", better="lower"),
+    "reconstruction_mse": Metric("reconstruction error", better="lower"),
+    "tc": Metric("total correlation"),
+    "two_sample_mmd2": Metric("MMD², generated and real"),
+    "two_sample_p": Metric("two-sample p-value"),
+}
+
+# Of two rows that may be compared, these say the same; in the words in which they are told.
+_SHARED = {
+    "dataset": "data set",
+    "split": "split",
+    "split_seed": "seed of the split",
+    "data_part": "part of the data",
+    "binarize": "binarisation",
+    "dequantize": "dequantisation",
+    "condition": "condition",
+    "seed": "seed of binarisation and draws",
+    "measure": "measure (mass or density)",
+}
+# How the KL was had does not change what bound it is a part of.
+_KL = re.compile(r", (analytic KL|Monte Carlo KL|KL analytic where closed)$")
+
+
+class Differing(NamedTuple):
+    """One thing in which two rows differ."""
+
+    what: str
+    first: Any
+    second: Any
+
+
+def metric_of(name: str) -> Metric:
+    """How this metric is told, be it in the table or not."""
+    return METRICS.get(name) or Metric(name.replace("_", " "))
+
+
+def rounded(value: float, error: float | None) -> tuple[str, str]:
+    """The value to two digits of its standard error, and those; without one four digits, of whole numbers all.
+
+    Example:
+        >>> rounded(-98.127, 0.2123), rounded(0.123456, None), rounded(10_000.0, None)
+        (('-98.13', '0.21'), ('0.1235', ''), ('10000', ''))
+    """
+    if not isfinite(value):
+        return str(value), ""
+    if error and isfinite(error):
+        digits = max(0, 1 - floor(log10(error)))
+        return f"{value:.{digits}f}", f"{error:.{digits}f}"
+    return (f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"), ""
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differing]:
+    """In what the protocols of two rows (as in ``results.json``) differ, so that their values must not be compared.
+
+    What belongs to the model (recipe, steps, parameters …), to the machine or to the version is no part of it. Whether
+    the rows were of the same data, drawn alike, is known from a digest where both have one.
+    """
+    one, two = first["protocol"], second["protocol"]
+    pairs = [("metric", first["metric"], second["metric"])]
+    pairs += [(said, one.get(key), two.get(key)) for key, said in _SHARED.items()]
+    pairs += [(key, first[key], second[key]) for key in ("n", "unit")]
+    pairs.append(("estimator", *(_KL.sub("", row["estimator"]) for row in (first, second))))
+    found = [Differing(*pair) for pair in pairs if pair[1] != pair[2]]
+    digests = one.get("data_digest"), two.get("data_digest")
+    if not found and None not in digests and digests[0] != digests[1]:
+        devices = one.get("device"), two.get("device")
+        if devices[0] != devices[1]:
+            return [Differing("what was drawn for the data, on another device", *devices)]
+        return [Differing("the data themselves, under one name (digest)", *digests)]
+    return found
