@@ -23,6 +23,15 @@ def test_evaluate_prints_a_table_and_keeps_the_rows(run: Path, capsys: pytest.Ca
     assert [row["metric"] for row in kept] == [row.metric for row in found.rows]
 
 
+def test_fewer_data_than_were_asked_for_are_told_in_a_line(run: Path, capsys: pytest.CaptureFixture):
+    words = ["evaluate", str(run), "--no-report", "--two-sample", "1000"]
+    assert main(words) == 0
+    said = "two_sample: 1,000 data were asked for, there are 179: it is of those."
+    assert f"note: {said}" in capsys.readouterr().out.splitlines()
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["remarks"] == [said]
+
+
 def test_json_is_one_document_and_nothing_else(run: Path, capsys: pytest.CaptureFixture):
     words = ["--json", "--split", "validation", "--importance-samples", "3", "--importance-data", "20", "--draws", "2"]
     assert main(["evaluate", str(run), "--no-report", *words]) == 0

@@ -221,3 +221,32 @@ def test_it_agrees_with_its_parts(double):
     assert np.array_equal(found.per_datum["elbo"], bound.elbo)
     kl = bound.kl_per_latent[0]
     assert kl is not None and np.array_equal(found.kl_per_latent[0], kl)
+
+
+def test_fewer_data_than_were_asked_for_are_remarked_on(double):
+    case = Exact.make()
+    x = case.data(30)
+    asked = {"two_sample": 50, "decomposition": 40, "importance_samples": 2, "importance_data": 1000}
+
+    def remarks(**options: int) -> tuple[str, ...]:
+        return evaluate(case.model(), lambda: cut(x, 20), Noise(0), options=EvaluationOptions(**options)).remarks
+
+    assert remarks(**asked) == (
+        "two_sample: 50 data were asked for, there are 30: it is of those.",
+        "decomposition: 40 data were asked for, there are 30: it is of those.",
+        "importance_data: 1,000 data were asked for, there are 30: it is of those.",
+    )
+    assert remarks(two_sample=30, decomposition=30, importance_samples=2, importance_data=30) == ()
+    assert remarks() == ()
+
+
+def test_an_autoencoder_that_says_the_mean_whatever_it_sees_is_remarked_on():
+    x = (Noise(0).uniform((60, 3)) < torch.tensor([0.2, 0.5, 0.9])).float()
+    means = x.mean(0)
+
+    def remarks(likelihood: LinearBernoulli) -> tuple[str, ...]:
+        return evaluate(VAE(FirstTwo(), StandardNormal(2), likelihood).eval(), lambda: cut(x, 25), Noise(0)).remarks
+
+    (said,) = remarks(LinearBernoulli(torch.zeros(3, 2), means.logit()))
+    assert said.startswith("the reconstructions explain 0.0% of the variance of the data")
+    assert remarks(LinearBernoulli(6 * torch.eye(3)[:, :2], torch.tensor([-3.0, -3.0, 2.0]))) == ()

@@ -56,6 +56,8 @@ def evaluate(words: Sequence[str]) -> int:
     for row in found.rows:
         if row.metric == "two_sample_p":
             print(f"do generated and real differ? {'yes' if row.value <= 0.05 else 'no evidence'}, p = {row.value:.3g}")
+    for remark in found.remarks:
+        print(f"note: {remark}")
     for note in found.notes:
         print(f"not computed: {note}")
     if page:
@@ -176,4 +178,5 @@ def _document(run: "Run", found: "Evaluation") -> dict[str, Any]:
         "rows": [row.to_dict() for row in found.rows],
         "kl_per_latent": [None if kl is None else kl.ravel().tolist() for kl in found.kl_per_latent],
         "notes": list(found.notes),
+        "remarks": list(found.remarks),
     }

@@ -27,6 +27,15 @@ _GREY = (
     "on log p(x), nor to be compared with one. Train with binarize dynamic, or with likelihood continuous_bernoulli"
 )
 
+#: Of the variance of the data: an autoencoder that explains less says the mean datum, whatever it is given.
+_LITTLE = 0.03
+_ASKED = (
+    ("two_sample", "two_sample_p"),
+    ("decomposition", "mi"),
+    ("importance_data", "nll_is"),
+    ("importance_data", "nll_mc"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
@@ -65,6 +74,11 @@ class EvaluationOptions:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
         non_negative(self.active_threshold, "EvaluationOptions: active_threshold")
 
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked for, where it is not the default, for a protocol: the same again gives the same numbers."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rows_per_chunk", "dequantised")}
+        return {name: value for name, value in told.items() if value != getattr(EvaluationOptions, name, None)}
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -79,6 +93,7 @@ class Evaluation:
         active: the active units of each level; empty where there are none to speak of.
         means: posterior means of each level, ``(n, *latent)``.
         notes: what could not be computed, and why.
+        remarks: what to know of the numbers that were.
     """
 
     rows: tuple[Row, ...]
@@ -87,6 +102,7 @@ class Evaluation:
     active: tuple[ActiveUnits, ...]
     means: tuple[np.ndarray, ...]
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -137,7 +153,28 @@ def evaluate(
             notes.append(f"mi, tc, dwkl: {error}")
     if options.two_sample:
         notes += report.compared(model, batches(), noise.fork("two_sample"))
-    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes))
+    remarks = (*_of_the_mean_datum(bound, batches()), *report.short())
+    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes), remarks)
+
+
+def _of_the_mean_datum(bound: PerDatum, batches: Iterable[BatchLike]) -> list[str]:
+    """A remark on an autoencoder that does no better than the mean of these data would."""
+    if bound.squared_error is None:
+        return []
+    n, total, squares = 0, np.zeros(()), np.zeros(())
+    for batch in batches:
+        if batch.mask is not None:
+            return []
+        x = batch.x.flatten(1).double().cpu().numpy()
+        n, total, squares = n + len(x), total + x.sum(0), squares + np.square(x).sum(0)
+    variance = float((squares / n - np.square(total / n)).mean())
+    explained = 1 - float(bound.squared_error.mean()) / variance if variance > 0 else 1.0
+    if not explained < _LITTLE:
+        return []
+    return [
+        f"the reconstructions explain {max(explained, 0):.1%} of the variance of the data: they are no better than the "
+        "mean of the data, whatever the datum. Train for longer, or with another activation or learning rate."
+    ]
 
 
 class _Report:
@@ -201,6 +238,16 @@ class _Report:
         for metric, value in (("two_sample_mmd2", found.statistic), ("two_sample_p", found.p_value)):
             self.rows.append(Row(metric, value, "", None, how, found.n, self.protocol))
         return []
+
+    def short(self) -> list[str]:
+        """Remarks on what was asked of more data than there are."""
+        found = {row.metric: row.n for row in self.rows}
+        asked = {option: (getattr(self.options, option), metric) for option, metric in _ASKED if metric in found}
+        return [
+            f"{option}: {many:,} data were asked for, there are {found[metric]:,}: it is of those."
+            for option, (many, metric) in asked.items()
+            if many and found[metric] < many
+        ]
 
     def decomposed(self, found: Decomposition) -> None:
         """The parts of the rate, from draws of z that are fewer than the data."""
