@@ -74,11 +74,6 @@ class EvaluationOptions:
                 positive_int(getattr(self, name), f"EvaluationOptions: {name}")
         non_negative(self.active_threshold, "EvaluationOptions: active_threshold")
 
-    def to_dict(self) -> dict[str, Any]:
-        """What was asked for, where it is not the default, for a protocol: the same again gives the same numbers."""
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rows_per_chunk", "dequantised")}
-        return {name: value for name, value in told.items() if value != getattr(EvaluationOptions, name, None)}
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

@@ -2,19 +2,25 @@
 
 __all__ = ["RunError", "RunFolder", "next_folder", "write_json"]
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from .._files import whole
 from .._version import __version__
 from ..data.locate import make_folder
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _FORMAT = 1
 _NEEDED = ("recipe", "training", "data", "view", "spec")
@@ -51,7 +57,7 @@ def next_folder(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of a run: ``run.json``, ``metrics.jsonl``, ``results.json``, checkpoints, pictures, ``report.html``."""
+    """Paths of a run: its record, metrics, results with their numbers per datum, checkpoints, pictures, report."""
 
     path: Path
 
@@ -114,6 +120,40 @@ class RunFolder:
         """The rows of ``results.json``: what evaluations found so far."""
         file = self.path / "results.json"
         return _parsed(file.read_text(), file) if file.exists() else []
+
+    def keep(self, rows: list[dict[str, Any]], arrays: Iterable[tuple[dict[str, Any], "np.ndarray"]]) -> None:
+        """Puts these rows in the place of all results, and beside them the numbers per datum that some are means of.
+
+        Numbers are filed under a digest of their whole row: they are never taken for those of another one, and go when
+        it goes.
+        """
+        import numpy as np
+
+        folder = self.path / "per_datum"
+        folder.mkdir(exist_ok=True)
+        for row, values in arrays:
+            with whole(self._numbers_of(row)) as file:
+                np.savez(file, values=values)
+        write_json(self.path / "results.json", rows)
+        wanted = {self._numbers_of(row) for row in rows}
+        for file in folder.glob("*.npz"):
+            if file not in wanted:
+                file.unlink()
+
+    def per_datum(self, row: dict[str, Any]) -> "np.ndarray | None":
+        """The numbers ``(N,)`` that this row of the results is the mean of; ``None`` where they are not there whole."""
+        import numpy as np
+
+        try:
+            with np.load(self._numbers_of(row), allow_pickle=False) as arrays:
+                values = arrays["values"]
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return None
+        return values if values.shape == (row["n"],) else None
+
+    def _numbers_of(self, row: dict[str, Any]) -> Path:
+        key = hashlib.blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=12).hexdigest()
+        return self.path / "per_datum" / f"{key}.npz"
 
     def checkpoint(self, which: str) -> Path:
         """Path of the ``last`` or the ``best`` checkpoint."""

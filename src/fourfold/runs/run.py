@@ -4,7 +4,7 @@ __all__ = ["Run", "load", "weights"]
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from ..evaluation import Evaluation, EvaluationOptions, evaluate
 from ..models import Model
 from ..noise import Noise
 from ..training import Outcome, Step, load_tensors, restore_module
-from .folder import RunError, RunFolder, write_json
+from .folder import RunError, RunFolder
 from .prepare import plan_of
-from .support import check_rows
+from .support import check_rows, digest
 
 _CHUNK = 500
 
@@ -177,20 +177,20 @@ class Run:
         progress: Callable[[int, int | None], None] | None = None,
         **options: Any,
     ) -> Evaluation:
-        """Measures the model on the test rows; the rows of results go into ``results.json`` too.
+        """Measures the model on the test rows; the results and the numbers of each datum go into the run folder too.
 
         Args:
             split: ``"test"``, ``"validation"``, ``"train"``, or rows of your own.
             seed: of binarisation and draws.
-            save: write the rows into the run folder.
+            save: write them into the run folder.
             progress: told (done, total) data.
             options: fields of ``EvaluationOptions``: ``importance_samples=5000``, ``importance_data=1000`` …
         """
         rows = self.split(split) if isinstance(split, str) else split
         where = split if isinstance(split, str) else "given"
         chosen = EvaluationOptions(dequantised=self.view.dequantize, **options)
-        protocol = self.protocol(where, seed)
         batches = self.batches(rows, seed)
+        protocol = {**self.protocol(where, seed), "options": _asked(chosen), "data_digest": digest(batches())}
         found = evaluate(
             self.model, batches, Noise(seed, stream="evaluate"), options=chosen, protocol=protocol, progress=progress
         )
@@ -226,13 +226,14 @@ class Run:
         }
 
     def _keep(self, found: Evaluation) -> None:
-        """Adds rows to ``results.json``, in the place of those they repeat and of those the run has trained past."""
+        """Adds rows to the results, in the place of those they repeat and of those the run has trained past."""
         fresh = [row.to_dict() for row in found.rows]
+        arrays = [(row, found.per_datum[row["metric"]]) for row in fresh if row["metric"] in found.per_datum]
         keys, now = {_key(row) for row in fresh}, (self.checkpoint, self.outcome.step)
         old = [row for row in self.folder.results() if row["protocol"].get("checkpoint") == self.checkpoint]
         past = [row for row in old if (self.checkpoint, row["protocol"].get("steps")) != now]
         kept = [row for row in self.folder.results() if _key(row) not in keys and row not in past]
-        write_json(self.folder.path / "results.json", kept + fresh)
+        self.folder.keep(kept + fresh, arrays)
 
     @torch.no_grad()
     def encode(self, split: Split, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -293,6 +294,12 @@ def _renumbered(data: DataSet, mine: dict[str, Any]) -> DataSet:
         for part, split in data.parts.items()
     }
     return replace(data, **parts, classes=mine["classes"], class_names=mine.get("class_names") and known)
+
+
+def _asked(options: EvaluationOptions) -> dict[str, Any]:
+    """What was asked for where it is not the default: asked again, it gives the same numbers."""
+    usual = asdict(EvaluationOptions(rows_per_chunk=options.rows_per_chunk, dequantised=options.dequantised))
+    return {name: value for name, value in asdict(options).items() if value != usual[name]}
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,11 +1,14 @@
-"""Whether rows are what a likelihood speaks of: all of them are looked at before any number is made of them."""
+"""Whether rows are what a likelihood speaks of, and which they were: all are looked at before any number is made."""
 
-__all__ = ["check_rows"]
+__all__ = ["check_rows", "digest"]
+
+import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
-from ..data import Split, View
+from ..data import Batch, Split, View
 from ..data.rows import blocks
 from ..data.view import check_values
 from ..distributions import check_support
@@ -35,3 +38,14 @@ def check_rows(split: Split, view: View, support: str, name: str) -> bool:
         if view.levels is not None and (grey or support != "binary"):
             break  # the other rows are levels too
     return grey
+
+
+def digest(batches: Iterable[Batch]) -> str:
+    """A digest of data as a model sees them: rows drawn otherwise, other rows, or another order have another one."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for batch in batches:
+        for part in (batch.x, batch.c, batch.mask):
+            hasher.update(b"|")
+            if part is not None:
+                hasher.update(part.detach().to("cpu", torch.float32).contiguous().numpy().data)
+    return hasher.hexdigest()
