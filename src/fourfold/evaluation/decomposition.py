@@ -1,6 +1,6 @@
 """What the rate is spent on, over all data: mutual information, total correlation, dimension-wise KL."""
 
-__all__ = ["Decomposition", "Undecomposable", "decomposition"]
+__all__ = ["Decomposition", "Undecomposable", "decomposition", "mixed"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,8 +92,9 @@ def decomposition(
     z, log_q, log_p = z[chosen], log_q[chosen], log_p[chosen]
     widest = max(q.lead_shape[0] for q in posteriors)
     rows = max(numbers_per_chunk // (widest * z[0].numel()), 1)
-    mixed = [_mixed(posteriors, chunk, n) for chunk in z.split(rows)]
-    joint, marginals = (torch.cat(part) for part in zip(*mixed, strict=True))
+    densities = [mixed(posteriors, chunk, n) for chunk in z.split(rows)]
+    joint, by_latent = (torch.cat(part) for part in zip(*densities, strict=True))
+    marginals = by_latent.sum(-1)
     parts = (log_q - joint, joint - marginals, marginals - log_p)
     mi, tc, dwkl = (part.cpu().numpy() for part in parts)
     return Decomposition(mi, tc, dwkl, n)
@@ -105,8 +106,8 @@ def _drawn(level: Level) -> tuple[Tensor, Tensor, Tensor]:
     return z, level.q.log_prob(z), level.p.log_prob(z)
 
 
-def _mixed(posteriors: list[Factorised], z: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """log q(z) and Σ_j log q(z_j) of each z, ``(m,)``, under the mixture of all n posteriors."""
+def mixed(posteriors: list[Factorised], z: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """log q(z), ``(m,)``, and log q(z_j), ``(m, D)``, of each z under the mixture of all n posteriors."""
     latents = z[0].numel()
     joint = z.new_full((len(z),), -inf)
     marginals = z.new_full((len(z), latents), -inf)
@@ -114,4 +115,4 @@ def _mixed(posteriors: list[Factorised], z: Tensor, n: int) -> tuple[Tensor, Ten
         pairs = q.log_prob_by_element(z.unsqueeze(1)).flatten(2)  # (m, B, D)
         joint = torch.logaddexp(joint, pairs.sum(-1).logsumexp(1))
         marginals = torch.logaddexp(marginals, pairs.logsumexp(1))
-    return joint - log(n), marginals.sum(-1) - latents * log(n)
+    return joint - log(n), marginals - log(n)
