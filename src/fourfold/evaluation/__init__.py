@@ -2,16 +2,20 @@
 
 __all__ = [
     "ActiveUnits",
+    "Annealed",
+    "Annealing",
     "BatchLike",
     "Decomposition",
     "Evaluation",
     "EvaluationOptions",
     "PerDatum",
+    "Pilot",
     "Progress",
     "Row",
     "Sampling",
     "Undecomposable",
     "active_units",
+    "ais",
     "decomposition",
     "elbo",
     "evaluate",
@@ -22,6 +26,7 @@ __all__ = [
     "two_sample",
 ]
 
+from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
 from .bounds import PerDatum, elbo
 from .decomposition import Decomposition, Undecomposable, decomposition

@@ -1,6 +1,6 @@
 """What evaluation asks of data, and how the draws of z are split so that memory stays flat."""
 
-__all__ = ["BatchLike", "ChunkedNoise", "first", "ready"]
+__all__ = ["BatchLike", "ChunkedNoise", "Part", "first", "ready", "rows"]
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -34,7 +34,9 @@ class BatchLike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
+    """Data from elsewhere, or some of a batch."""
+
     x: Tensor
     c: Tensor | None
     mask: Tensor | None
@@ -91,13 +93,18 @@ def first(batches: Iterable[BatchLike], n: int | None) -> Iterator[BatchLike]:
         if n is None or size <= n:
             yield batch
         else:
-            c, mask = batch.c, batch.mask
-            if mask is not None and mask.ndim == batch.x.ndim:
-                mask = mask[:n]
-            yield _Part(batch.x[:n], None if c is None else c[:n], mask)
+            yield rows(batch, slice(n))
         n = None if n is None else n - size
         if n is not None and n <= 0:
             return
+
+
+def rows(batch: BatchLike, where: slice) -> Part:
+    """Some data of a batch."""
+    c, mask = batch.c, batch.mask
+    if mask is not None and mask.ndim == batch.x.ndim:
+        mask = mask[where]
+    return Part(batch.x[where], None if c is None else c[where], mask)
 
 
 def ready(model: Model, name: str) -> None:
