@@ -40,6 +40,8 @@ class Objective(nn.Module, ABC):
     batch_statistic: bool = False
     #: ``True`` for one that differentiates z by x: the step then asks for the gradient of x, in validation too.
     input_gradient: bool = False
+    #: ``False`` for one that never looks at the prior, and so holds neither the latents to it nor their noise open.
+    sees_prior: bool = True
 
     def __init__(self, draws: int = 1) -> None:
         super().__init__()

@@ -70,8 +70,11 @@ class Reconstruction(Objective):
     .. math:: \log p(x \mid z = f(x))
 
     It is no bound on log p(x): no rate is paid for the code. With a Gaussian likelihood of fixed scale it is the
-    squared error, up to a factor and a constant.
+    squared error, up to a factor and a constant. It is for a point posterior: the noise of any other would go to zero,
+    and ``fit`` refuses it; ``ELBO(beta=0.0)`` has the same value for those who mean that.
     """
+
+    sees_prior = False
 
     def forward(self, trace: Trace, noise: NoiseSource | None = None) -> Terms:
         return with_penalties(reconstruction(trace), trace)

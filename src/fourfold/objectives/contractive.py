@@ -51,6 +51,7 @@ class Contractive(Objective):
     """
 
     input_gradient = True
+    sees_prior = False
     weight: Tensor
 
     def __init__(

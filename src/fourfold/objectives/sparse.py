@@ -34,6 +34,7 @@ class L1Sparsity(Objective):
         draws: draws of z for each datum.
     """
 
+    sees_prior = False
     weight: Tensor
 
     def __init__(self, weight: float | Schedule = 0.1, draws: int = 1) -> None:
@@ -73,6 +74,7 @@ class KLSparsity(Objective):
     """
 
     batch_statistic = True
+    sees_prior = False
     weight: Tensor
     running: Tensor
     seen: Tensor

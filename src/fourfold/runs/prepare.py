@@ -125,3 +125,11 @@ def _look(step: Step, stages: tuple[Stage, ...], data: DataSet) -> None:
             parameters_of(player, one)
             one.eval()(raw, labels, Noise(0))
             one.train()
+    last = [player.objective for player in stages[-1].players]
+    if not any(objective.sees_prior for objective in last) and "rate" in step.names:
+        raise ValueError(
+            f"fit: {type(last[0]).__name__} never looks at the prior, and this model's posterior has noise: nothing "
+            "would hold the noise open, and its scale would go to zero. Take a point posterior "
+            "(fourfold.posteriors.point), an objective with a rate such as ELBO(), or, if no rate is meant, "
+            "ELBO(beta=0.0), which tells it all the same."
+        )
