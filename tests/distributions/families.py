@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fourfold.distributions import (
     Bernoulli,
+    BetaBinomial,
     Categorical,
     ContinuousBernoulli,
     DiagonalGaussian,
@@ -56,6 +57,7 @@ class Family:
 
 FAMILIES = {
     "bernoulli": Family(Bernoulli, (0.3,), "binary"),
+    "beta_binomial": Family(BetaBinomial, (0.3, 0.8), "levels", closed=False),
     "categorical": Family(Categorical, (0.0,), "levels", classes=256),
     "continuous_bernoulli": Family(ContinuousBernoulli, (0.5,), "unit"),
     "discretised_logistic": Family(DiscretisedLogistic, (0.2, -2.0), "levels", closed=False),

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from fourfold.distributions import (
     Bernoulli,
+    BetaBinomial,
     Categorical,
     ContinuousBernoulli,
     DiagonalGaussian,
@@ -241,6 +242,44 @@ def test_discretised_logistic_has_gradients_everywhere(loc):
     parameters = [torch.full((256,), value, requires_grad=True) for value in (loc, -7.0)]
     DiscretisedLogistic(*parameters).log_prob(LEVELS.float()).backward()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in parameters)
+
+
+# The corners of what its head gives: the masses of 256 levels next to each other, and all at one end.
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 1e-6), (torch.float64, 1e-8)], ids=str)
+@pytest.mark.parametrize(
+    "log_alpha, log_beta", [(0.0, 0.0), (-14, 1), (3, 5), (-3, 0.5), (-14, -14), (14, 14), (14, -14), (-14, 14)]
+)
+def test_beta_binomial_is_scipys(log_alpha, log_beta, dtype, error):
+    shapes = torch.tensor([log_alpha, log_beta], dtype=dtype)
+    p = BetaBinomial(*shapes, event_ndim=0)
+    alpha, beta = shapes.double().exp().numpy()
+    right = torch.from_numpy(stats.betabinom(255, alpha, beta).logpmf(np.arange(256)))
+    found = p.log_prob(LEVELS.to(dtype))
+    assert found.dtype == dtype
+    assert_close(found.double(), right, rtol=error, atol=error)
+    assert abs(float(found.exp().double().sum()) - 1) < error
+    assert_close(p.mean.double(), double(alpha / (alpha + beta)).squeeze(), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("shape", [-14.0, 0.0, 14.0])
+def test_beta_binomial_has_gradients_at_its_ends(shape):
+    parameters = [torch.full((256,), value, requires_grad=True) for value in (shape, -shape)]
+    BetaBinomial(*parameters).log_prob(LEVELS.float()).backward()
+    for value in parameters:
+        assert value.grad is not None and value.grad.isfinite().all()
+        assert value.grad.abs().max() < 256  # no more heads than flips
+
+
+@pytest.mark.parametrize("log_alpha, log_beta", [(0.3, 0.8), (-4, -3), (9, 7), (14, -14), (-14, 14), (-14, -14)])
+def test_beta_binomial_draws_are_its_quantiles(log_alpha, log_beta):
+    p = BetaBinomial(double(log_alpha), double(log_beta))
+    ends = p.log_prob_by_element(LEVELS[:, None]).exp().cumsum(0)
+    u = torch.linspace(1e-9, 1 - 1e-9, 999, dtype=torch.float64)
+    wanted = (ends[:-1] <= u).sum(0) / 255.0
+    drawn = p.sample(Replay([u[:, None]]), 999)[:, 0]
+    assert_close(drawn.float(), wanted, rtol=0, atol=1e-6)
+    for edge in (0.0, 1 - 2**-53):
+        assert 0 <= p.sample(Replay([double(edge)])) <= 1
 
 
 def test_mixture_mixes():

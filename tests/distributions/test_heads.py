@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from fourfold.distributions import (
     BernoulliHead,
+    BetaBinomialHead,
     CategoricalHead,
     ContinuousBernoulliHead,
     DiscretisedLogisticHead,
@@ -17,6 +18,7 @@ from fourfold.noise import Noise
 
 HEADS = {
     "bernoulli": (BernoulliHead, "binary", 1),
+    "beta_binomial": (BetaBinomialHead, "levels", 2),
     "categorical": (CategoricalHead, "levels", 256),
     "continuous_bernoulli": (ContinuousBernoulliHead, "unit", 1),
     "discretised_logistic": (DiscretisedLogisticHead, "levels", 2),
@@ -85,6 +87,11 @@ def test_logistic_scales_have_a_floor():
     raw = torch.tensor([[0.1, -30.0]])
     assert DiscretisedLogisticHead(1)(raw).log_scale == -7
     assert DiscretisedLogisticMixtureHead(1, 1)(torch.tensor([[0.0, 0.1, -30.0]])).component.log_scale == -7
+
+
+def test_shapes_of_a_beta_have_ends():
+    p = BetaBinomialHead(2)(torch.tensor([[-100.0, 3.0, 100.0, -0.5]]))
+    assert p.log_alpha.tolist() == [[-14.0, 3.0]] and p.log_beta.tolist() == [[14.0, -0.5]]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from fourfold.distributions import (
     Bernoulli,
+    BetaBinomial,
     Categorical,
     ContinuousBernoulli,
     DiagonalGaussian,
@@ -23,6 +24,7 @@ from fourfold.noise import Noise
 
 WANTED = {
     "bernoulli": (Bernoulli, "binary", 1),
+    "beta_binomial": (BetaBinomial, "levels", 2),
     "categorical": (Categorical, "levels", 256),
     "continuous_bernoulli": (ContinuousBernoulli, "unit", 1),
     "discretised_logistic": (DiscretisedLogistic, "levels", 2),

@@ -4,6 +4,8 @@ __all__ = [
     "AutoregressiveGaussian",
     "Bernoulli",
     "BernoulliHead",
+    "BetaBinomial",
+    "BetaBinomialHead",
     "Categorical",
     "CategoricalHead",
     "ContinuousBernoulli",
@@ -36,6 +38,7 @@ __all__ = [
 from .autoregressive_gaussian import AutoregressiveGaussian
 from .base import Distribution, Factorised
 from .bernoulli import Bernoulli
+from .beta_binomial import BetaBinomial
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
@@ -46,6 +49,7 @@ from .gaussian import DiagonalGaussian, MeetsDiagonal, Point
 from .heads import BernoulliHead, GaussianHead, Head, PointHead
 from .mixture import Mixture
 from .pixel_heads import (
+    BetaBinomialHead,
     CategoricalHead,
     ContinuousBernoulliHead,
     DiscretisedLogisticHead,

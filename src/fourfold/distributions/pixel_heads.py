@@ -1,6 +1,12 @@
 """Heads for the pixels of grey and colour images."""
 
-__all__ = ["CategoricalHead", "ContinuousBernoulliHead", "DiscretisedLogisticHead", "DiscretisedLogisticMixtureHead"]
+__all__ = [
+    "BetaBinomialHead",
+    "CategoricalHead",
+    "ContinuousBernoulliHead",
+    "DiscretisedLogisticHead",
+    "DiscretisedLogisticMixtureHead",
+]
 
 from typing import ClassVar
 
@@ -9,6 +15,7 @@ from torch import Tensor
 from .._checks import positive_int
 from .._shapes import Shape
 from .base import at_least_float32
+from .beta_binomial import BetaBinomial
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
@@ -18,6 +25,9 @@ _LEVELS = 256
 #: The least log-scale of a discretised logistic, as in PixelCNN++: a tenth of the distance between two levels is wide
 #: enough that one level holds nearly all mass, and gradients stay finite.
 _LEAST_LOG_SCALE = -7.0
+#: How far log α and log β of a beta-binomial go: at one end a pixel that is always black costs 10⁻⁵ nats, at the other
+#: it is a binomial to five digits.
+_MOST_LOG_SHAPE = 14.0
 
 
 class ContinuousBernoulliHead(Head):
@@ -31,6 +41,20 @@ class ContinuousBernoulliHead(Head):
 
     def forward(self, raw: Tensor) -> ContinuousBernoulli:
         return ContinuousBernoulli(raw, len(self.event))
+
+
+class BetaBinomialHead(Head):
+    """Log α and log β of independent beta-binomials over 256 levels; beyond ±14 they are held there."""
+
+    support: ClassVar[str] = "levels"
+
+    @property
+    def per_element(self) -> int:
+        return 2
+
+    def forward(self, raw: Tensor) -> BetaBinomial:
+        log_alpha, log_beta = self._split(at_least_float32(raw).clamp(-_MOST_LOG_SHAPE, _MOST_LOG_SHAPE))
+        return BetaBinomial(log_alpha, log_beta, len(self.event))
 
 
 class CategoricalHead(Head):

@@ -4,6 +4,7 @@ __all__ = [
     "LIKELIHOODS",
     "Likelihood",
     "bernoulli",
+    "beta_binomial",
     "categorical",
     "continuous_bernoulli",
     "discretised_logistic",
@@ -18,6 +19,7 @@ from .._shapes import Shape
 from ..conditional import NetworkConditional
 from ..distributions import (
     BernoulliHead,
+    BetaBinomialHead,
     CategoricalHead,
     ContinuousBernoulliHead,
     DiscretisedLogisticHead,
@@ -58,6 +60,13 @@ def gaussian(
     return _of(network, GaussianHead(data, scale, floor=0.01), latent, condition)
 
 
+def beta_binomial(
+    network: NetworkLike, latent: Shape, data: Shape, condition: Shape | None = None
+) -> NetworkConditional:
+    """p(x | z, c) = Π BetaBinomial(x_i; log α and log β from the network): for 8-bit data."""
+    return _of(network, BetaBinomialHead(data), latent, condition)
+
+
 def categorical(network: NetworkLike, latent: Shape, data: Shape, condition: Shape | None = None) -> NetworkConditional:
     """p(x | z, c) = Π Categorical over the 256 levels of x_i, each with its own logit: for 8-bit data."""
     return _of(network, CategoricalHead(data), latent, condition)
@@ -84,6 +93,7 @@ def _of(network: NetworkLike, head: Head, latent: Shape, condition: Shape | None
 #: Likelihoods by name, for the command line.
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": bernoulli,
+    "beta_binomial": beta_binomial,
     "categorical": categorical,
     "continuous_bernoulli": continuous_bernoulli,
     "discretised_logistic": discretised_logistic,
