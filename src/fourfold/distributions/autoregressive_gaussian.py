@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._shapes import Shape
 from ..noise import NoiseSource
-from .base import at_least_float32
+from .base import Conditionals, at_least_float32
 from .gaussian import DiagonalGaussian, MeetsDiagonal
 
 _HALF_LOG_TWO_PI = 0.5 * log(2 * pi)
@@ -110,6 +110,15 @@ class AutoregressiveGaussian(MeetsDiagonal):
         later = later * (-self._log_variance).exp() + self._log_variance
         value = 0.5 * (torch.cat((first, later), -2) - 1) - log_scale
         return value.flatten(-2) if self.flat else value
+
+    def conditionals(self) -> Conditionals:
+        channels = len(self.alpha)
+        shape = (*self._lead, channels)
+        loc, log_scale = self.alpha.new_zeros(shape), self.alpha.new_zeros(channels)
+        for t in range(self.steps):
+            piece = DiagonalGaussian(loc, log_scale.expand(shape))
+            loc = self.alpha * (yield piece, slice(t * channels, (t + 1) * channels))
+            log_scale = 0.5 * self._log_variance
 
     def _by_step(self, value: Tensor) -> Tensor:
         """Events as ``(…, n, d)``."""

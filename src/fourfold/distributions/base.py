@@ -1,8 +1,9 @@
 """What a distribution is: a log-probability, a way to turn noise into a draw, and a mean."""
 
-__all__ = ["Distribution", "Factorised", "at_least_float32", "sum_events"]
+__all__ = ["Conditionals", "Distribution", "Factorised", "at_least_float32", "sum_events"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
 from typing import ClassVar, Self
 
 import torch
@@ -20,6 +21,10 @@ def sum_events(value: Tensor, event_ndim: int) -> Tensor:
 def at_least_float32(value: Tensor) -> Tensor:
     """Densities are computed in float32 or better, also under autocast."""
     return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+#: Yields p(x_J | the elements before) and J, a slice of the flattened event; is sent x_J.
+Conditionals = Generator[tuple["Factorised", slice], Tensor, None]
 
 
 class Distribution(ABC):
@@ -95,6 +100,20 @@ class Distribution(ABC):
             "estimators that leave the score out (sticking the landing, DReG) do not suit it. Take IWAE or the ELBO."
         )
 
+    def conditionals(self) -> Conditionals:
+        r"""The same distribution as a product of one-dimensional ones, a few elements of the event at a time.
+
+        .. math:: p(x) = \prod_J p(x_J \mid x_{<J}), \qquad x_J \text{ independent of each other}
+
+        It yields the piece ``p(x_J | x_<J)`` and J, a slice of the flattened event, and is sent x_J in the shape of the
+        piece: known values, to score them one after the other, or values that were just drawn from the piece. Both
+        ways it makes the same calculation, which is what a lossless code needs; ``log_prob`` may be parallel instead.
+
+        Raises:
+            ValueError: where the conditionals are not known (a flow of several steps, a mixture).
+        """
+        raise ValueError(f"{type(self).__name__}: its elements, one given those before, have no closed form.")
+
 
 class Factorised(Distribution):
     """A product of one-dimensional distributions, one for each element of the event.
@@ -121,6 +140,20 @@ class Factorised(Distribution):
     @abstractmethod
     def log_prob_by_element(self, x: Tensor) -> Tensor:
         """Log-probability in nats of each element, of shape ``(*lead, *event)``."""
+
+    @property
+    def levels(self) -> int:
+        """Of a mass: over how many evenly spaced values from 0 to 1."""
+        return 256
+
+    def log_prob_by_level(self) -> Iterator[Tensor]:
+        """Of a mass: log-probabilities in nats of level 0, then of level 1, …, each of shape ``(*lead, *event)``."""
+        like = torch.zeros_like(self.mean, dtype=torch.float64)
+        for level in range(self.levels):
+            yield self.log_prob_by_element(like + level / (self.levels - 1))
+
+    def conditionals(self) -> Conditionals:
+        yield self, slice(None)
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         terms = self.log_prob_by_element(x)

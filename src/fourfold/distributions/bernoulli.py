@@ -41,6 +41,10 @@ class Bernoulli(Factorised):
         return tuple(self.logits.shape)
 
     @property
+    def levels(self) -> int:
+        return 2
+
+    @property
     def mean(self) -> Tensor:
         return torch.sigmoid(self.logits)
 

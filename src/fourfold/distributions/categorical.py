@@ -2,6 +2,7 @@
 
 __all__ = ["Categorical", "chosen", "pick"]
 
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import torch
@@ -55,6 +56,9 @@ class Categorical(Factorised):
     def log_prob_by_element(self, x: Tensor) -> Tensor:
         level = (at_least_float32(x) * (self.levels - 1)).round().long()
         return chosen(self._log_p, level, self._dim)
+
+    def log_prob_by_level(self) -> Iterator[Tensor]:
+        yield from self._log_p.unbind(self._dim)
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)

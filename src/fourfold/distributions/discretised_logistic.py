@@ -2,6 +2,8 @@
 
 __all__ = ["DiscretisedLogistic", "DiscretisedLogisticMixture"]
 
+from collections.abc import Iterator
+from math import inf
 from typing import ClassVar, Self
 
 import torch
@@ -72,6 +74,21 @@ class DiscretisedLogistic(Factorised):
         log_mass = logsigmoid(high).masked_fill(last, 0.0) + logsigmoid(-low).masked_fill(first, 0.0)
         return log_mass + width.expand_as(log_mass).masked_fill(first | last, 0.0)
 
+    def masses(self) -> Iterator[Tensor]:
+        """Probabilities of level 0, 1, …, 255, one after the other, at the price of one logistic each."""
+        rate = (-self.log_scale).exp()
+        tail, above = torch.zeros_like(self.loc), torch.zeros_like(self.loc, dtype=torch.bool)
+        for level in range(_TOP + 1):
+            # σ of an edge, or 1 − σ where that is smaller: so differences in either tail keep their digits.
+            edge = ((2 * level - 254) / _TOP - self.loc) * rate if level < _TOP else torch.full_like(rate, inf)
+            last_tail, last_above = tail, above
+            tail, above = torch.sigmoid(-edge.abs()), edge > 0
+            yield torch.where(above == last_above, (tail - last_tail).abs(), 1 - tail - last_tail)
+
+    def log_prob_by_level(self) -> Iterator[Tensor]:
+        for mass in self.masses():
+            yield mass.log()
+
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)
         return _rounded(noise.uniform(shape, batch, self.loc.dtype), self.loc, self.log_scale)
@@ -123,6 +140,11 @@ class DiscretisedLogisticMixture(Factorised):
     def log_prob_by_element(self, x: Tensor) -> Tensor:
         by_component = self.component.log_prob_by_element(x.unsqueeze(self._dim))
         return torch.logsumexp(self.logits.log_softmax(self._dim) + by_component, self._dim)
+
+    def log_prob_by_level(self) -> Iterator[Tensor]:
+        weights = self.logits.softmax(self._dim)
+        for masses in self.component.masses():
+            yield (weights * masses).sum(self._dim).log()
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         shape, batch = self._noise_shape(draws)

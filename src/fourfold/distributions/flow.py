@@ -3,17 +3,25 @@
 __all__ = ["FlowHead", "PullBack", "PushForward"]
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Transform
 
 from .._checks import positive_int
 from .._shapes import Shape
 from ..noise import NoiseSource
-from .base import Distribution, at_least_float32
+from .base import Conditionals, Distribution, at_least_float32
 from .gaussian import DiagonalGaussian
 from .heads import Head
+
+
+@runtime_checkable
+class _SingleStep(Protocol):
+    """A map that may be a single autoregressive step, each element of which is stretched and shifted."""
+
+    def affine(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class _Flow(Distribution, ABC):
@@ -47,6 +55,14 @@ class _Flow(Distribution, ABC):
 
     def expand(self, lead: Shape) -> Self:
         return type(self)(self.base.expand(lead), self.transform)
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """b and a of the map's only step y_i = e^a_i x_i + b_i: those of element i need the elements of x before it."""
+        if not isinstance(self.transform, _SingleStep):
+            raise ValueError(
+                f"{type(self).__name__}: {type(self.transform).__name__} is not known to be one affine step."
+            )
+        return self.transform.affine(x)
 
     def _whole(self, mask: Tensor | None) -> None:
         if mask is not None:
@@ -89,6 +105,16 @@ class PushForward(_Flow):
         z, log_det = self.transform.call_and_ladj(start)
         return z, log_base - log_det
 
+    def conditionals(self) -> Conditionals:
+        """Of a single affine step: N(e^a μ + b, e^2a σ²), with a and b from the elements of the base before."""
+        loc, log_scale = self.base.loc, self.base.log_scale.expand_as(self.base.loc)
+        start = torch.zeros_like(loc)
+        for i in range(loc.shape[-1]):
+            b, a = (value[..., i : i + 1] for value in self._affine(start))
+            piece = DiagonalGaussian(a.exp() * loc[..., i : i + 1] + b, a + log_scale[..., i : i + 1])
+            z = yield piece, slice(i, i + 1)
+            start = torch.cat((start[..., :i], (z - b) * (-a).exp(), start[..., i + 1 :]), -1)
+
 
 class PullBack(_Flow):
     r"""What a map g carries to the base: a prior's orientation. The density of any z is one pass.
@@ -117,6 +143,16 @@ class PullBack(_Flow):
 
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         return self.transform.inv(self.base.sample(noise, draws))
+
+    def conditionals(self) -> Conditionals:
+        """Of a single affine step: N((μ − b) e^−a, σ² e^−2a), with a and b from the elements before."""
+        loc, log_scale = self.base.loc, self.base.log_scale.expand_as(self.base.loc)
+        x = torch.zeros_like(loc)
+        for i in range(loc.shape[-1]):
+            b, a = (value[..., i : i + 1] for value in self._affine(x))
+            piece = DiagonalGaussian((loc[..., i : i + 1] - b) * (-a).exp(), log_scale[..., i : i + 1] - a)
+            z = yield piece, slice(i, i + 1)
+            x = torch.cat((x[..., :i], z, x[..., i + 1 :]), -1)
 
 
 class FlowHead(Head):

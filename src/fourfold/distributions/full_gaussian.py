@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._shapes import Shape, size
 from ..noise import NoiseSource
-from .base import Distribution, at_least_float32, sum_events
+from .base import Conditionals, Distribution, at_least_float32, sum_events
 from .gaussian import DiagonalGaussian, MeetsDiagonal, component_rows
 
 _HALF_LOG_TWO_PI = 0.5 * log(2 * pi)
@@ -124,6 +124,19 @@ class FullGaussian(MeetsDiagonal):
     def kl_from(self, q: DiagonalGaussian) -> Tensor | None:
         scale = torch.diag_embed(q.scale.flatten(-q.event_ndim))
         return FullGaussian(q.loc, scale, q.event_ndim).kl(self)
+
+    def conditionals(self) -> Conditionals:
+        loc = self.loc.flatten(-self.event_ndim)
+        white: list[Tensor] = []  # L⁻¹(x − μ), as far as it is known
+        for i in range(loc.shape[-1]):
+            row = self.scale_tril[..., i, :]
+            mean = loc[..., i]
+            for j, value in enumerate(white):
+                mean = mean + row[..., j] * value
+            scale = row[..., i]
+            log_scale = scale.log().expand_as(mean).unsqueeze(-1)
+            x = yield DiagonalGaussian(mean.unsqueeze(-1), log_scale), slice(i, i + 1)
+            white.append((x[..., 0] - mean) / scale)
 
     def chosen(self, index: Tensor) -> Self:
         """Of components along the last leading dimension, those that an index ``(*front, *lead)`` names."""

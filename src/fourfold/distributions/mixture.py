@@ -109,6 +109,10 @@ class Mixture(Distribution):
             logs = self.components.log_prob(x.unsqueeze(-event - 1), mask)
         return torch.logsumexp(self.log_weights + logs, -1)
 
+    def log_responsibilities(self, x: Tensor) -> Tensor:
+        """log p(k | x) in nats, ``(*lead, K)``: which component x came from."""
+        return (self.log_weights + self.components.log_prob(x.unsqueeze(-len(self.event_shape) - 1))).log_softmax(-1)
+
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         implicit = self.log_weights.requires_grad and torch.is_grad_enabled()
         if implicit and not isinstance(self.components, DiagonalGaussian):

@@ -2,6 +2,7 @@
 
 __all__ = [
     "AdditiveTransform",
+    "AutoregressiveTransform",
     "LazyTransform",
     "MaskedAutoregressiveTransform",
     "MonotonicAffineTransform",
@@ -14,6 +15,6 @@ _checked = Distribution._validate_args
 
 from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402
 from zuko.lazy import LazyTransform  # noqa: E402
-from zuko.transforms import AdditiveTransform, MonotonicAffineTransform, MonotonicRQSTransform  # noqa: E402
+from zuko.transforms import AdditiveTransform, AutoregressiveTransform, MonotonicAffineTransform, MonotonicRQSTransform  # noqa: E402
 
 Distribution.set_default_validate_args(_checked)

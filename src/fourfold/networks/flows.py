@@ -14,6 +14,7 @@ from .._checks import positive_int
 from .._shapes import as_shape
 from ._zuko import (
     AdditiveTransform,
+    AutoregressiveTransform,
     LazyTransform,
     MaskedAutoregressiveTransform,
     MonotonicAffineTransform,
@@ -160,6 +161,22 @@ class Chain(Transform):
             x, log_det = transform.call_and_ladj(x)
             total = total + log_det
         return x, total
+
+    def affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and log-scale of every element of x, each from the elements before it, where there is but one step.
+
+        Raises:
+            ValueError: several steps, whose elements given those before are not Gaussian; a step that bends them.
+        """
+        if len(self.transforms) != 1:
+            raise ValueError(
+                f"in {len(self.transforms)} steps a flow bends each element, given those before: take one."
+            )
+        step = self.transforms[0]
+        element = (step.meta(x) if isinstance(step, AutoregressiveTransform) else step).base
+        if not isinstance(element, AdditiveTransform | Gated | MonotonicAffineTransform):
+            raise ValueError(f"a step of {type(element).__name__} bends each element: take an affine one.")
+        return element(torch.zeros_like(x)), element.log_abs_det_jacobian(x, x)
 
 
 class Steps(LazyTransform):
