@@ -23,12 +23,16 @@ class Level:
         p: the prior at that draw.
         recorded: log q(z) as it was found when z was drawn, for a posterior that cannot cheaply tell it again (a
             flow); ``None`` where q tells it when asked.
+        foreseen: ``False`` where p was given latents that were drawn after z, as in a bottom-up hierarchy
+            (z₁ ~ q(z₁ | x), z₂ ~ q(z₂ | z₁), p(z₁ | z₂)): the draw of z₁ and this p are not independent given what
+            came before, so KL(q ‖ p) at such a p is no part of the bound, and only log q(z) − log p(z) is.
     """
 
     z: Float[Tensor, "S B *latent"]
     q: Distribution
     p: Distribution
     recorded: Float[Tensor, "S B"] | None = None
+    foreseen: bool = True
 
     @property
     def log_q(self) -> Float[Tensor, "S B"]:
@@ -44,6 +48,16 @@ class Level:
     def log_ratio(self) -> Float[Tensor, "S B"]:
         """log q(z) − log p(z) in nats: the one-draw rate."""
         return self.log_q - self.log_p
+
+    @property
+    def kl(self) -> Tensor | None:
+        """KL(q ‖ p) in nats, ``(B,)`` or ``(S, B)``; ``None`` where no closed form is part of the bound."""
+        return self.q.kl(self.p) if self.foreseen else None
+
+    @property
+    def kl_by_element(self) -> Tensor | None:
+        """The same for each element of z, ``(…, *latent)``."""
+        return self.q.kl_by_element(self.p) if self.foreseen else None
 
 
 @dataclass(frozen=True)

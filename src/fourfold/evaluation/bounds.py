@@ -161,11 +161,11 @@ def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, row
 
 def _rate(level: Level, share: float) -> tuple[Tensor, Tensor | None, bool]:
     """The rate of each datum; its sum over the batch for each latent, where that is closed; whether it is at all."""
-    by_element, event = level.q.kl_by_element(level.p), len(level.q.event_shape)
+    by_element, event = level.kl_by_element, len(level.q.event_shape)
     if by_element is not None:
         kl = share * (by_element.double().mean(0) if by_element.ndim - event == 2 else by_element.double())
         return sum_events(kl, event), kl.sum(0), True
-    closed = level.q.kl(level.p)
+    closed = level.kl
     rate = (level.log_ratio if closed is None else closed).double()
     return share * (rate.mean(0) if rate.ndim == 2 else rate), None, closed is not None
 

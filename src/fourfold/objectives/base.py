@@ -128,7 +128,7 @@ def at_least_two(batch: int, owner: str) -> None:
 
 def rate(level: Level, monte_carlo: bool = False) -> Tensor:
     """KL(q ‖ p) of one level in nats, ``(B,)``: in closed form where there is one, else by Monte Carlo over draws."""
-    kl = None if monte_carlo else level.q.kl(level.p)
+    kl = None if monte_carlo else level.kl
     if kl is None:
         return level.log_ratio.mean(0)
     return kl.mean(0) if kl.ndim > 1 else kl

@@ -123,7 +123,7 @@ class SoftFreeBits(Objective):
 
 def _by_group(level: Level, kind: str) -> Tensor:
     """The rate of each group of a level's latents for each datum, ``(B, groups)``, in nats."""
-    by_element, event = level.q.kl_by_element(level.p), len(level.q.event_shape)
+    by_element, event = level.kl_by_element, len(level.q.event_shape)
     per_dim = kind == "per_dim_batchmean"
     if by_element is None:
         if per_dim or event > 1:
