@@ -2,6 +2,7 @@
 
 __all__ = ["BetaBinomial"]
 
+from collections.abc import Iterator
 from math import comb, log
 from typing import ClassVar, Self
 
@@ -73,15 +74,25 @@ class BetaBinomial(Factorised):
         shape, batch = self._noise_shape(draws)
         u = noise.uniform(shape, batch, self.log_alpha.dtype)
         # The level in whose stretch of the cumulated masses u falls; one level at a time keeps the memory flat.
-        alpha, beta = self._parameters
-        log_mass = self.log_prob_by_element(torch.zeros_like(self.log_alpha)).double()
-        below, level = log_mass.exp(), torch.zeros_like(u)
-        for k in range(_TOP):
-            level = level + (below <= u)
-            step = (alpha + k) / (beta + (_TOP - 1 - k)) * ((_TOP - k) / (k + 1))
-            log_mass = log_mass + step.log()
+        below, level = torch.zeros_like(u, dtype=torch.float64), torch.zeros_like(u)
+        for _, log_mass in zip(range(_TOP), self._log_masses(), strict=False):
             below = below + log_mass.exp()
+            level = level + (below <= u)
         return level / _TOP
+
+    def log_prob_by_level(self) -> Iterator[Tensor]:
+        for log_mass in self._log_masses():
+            yield log_mass.to(self.log_alpha.dtype)
+
+    def _log_masses(self) -> Iterator[Tensor]:
+        """Log-probabilities of all levels in float64: each from the one before, at the price of one logarithm."""
+        alpha, beta = self._parameters
+        flips = torch.lgamma(_TOP + alpha + beta) - torch.lgamma(alpha + beta)
+        log_mass = torch.lgamma(_TOP + beta) - torch.lgamma(beta) - flips
+        yield log_mass
+        for k in range(_TOP):
+            log_mass = log_mass + ((alpha + k) / (beta + (_TOP - 1 - k)) * ((_TOP - k) / (k + 1))).log()
+            yield log_mass
 
     def expand(self, lead: Shape) -> Self:
         shape = (*lead, *self.event_shape)
