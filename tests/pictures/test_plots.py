@@ -116,6 +116,36 @@ def test_where_there_is_no_bound_what_was_logged_is_drawn():
     ]
 
 
+def staged(scale: float) -> list[dict[str, Any]]:
+    """Metrics of two short stages and a long one."""
+    given = [{"step": s, "train/one/distortion [nats]": scale + s} for s in range(1, 11)]
+    given += [{"step": s, "train/two/distortion [nats]": 30.0 + s} for s in range(11, 21)]
+    return given + [
+        {"step": s, "train/distortion [nats]": 20.0, "train/critic/rate [nats]": 1.0} for s in range(21, 61)
+    ]
+
+
+STAGES = [("one", 10), ("two", 20), ("main", 60)]
+
+
+def test_every_stage_is_drawn_and_begins_at_a_mark_with_its_name():
+    (axes,) = curves(staged(40), STAGES).axes
+    assert axes.get_title(loc="left") == "distortion" and axes.get_yscale() == "linear"
+    one, two, main, *marks = axes.lines
+    assert [(line.get_xdata()[0], line.get_xdata()[-1]) for line in (one, two, main)] == [(1, 10), (11, 20), (21, 60)]
+    np.testing.assert_allclose(two.get_ydata(), range(41, 51))
+    assert [mark.get_xdata()[0] for mark in marks] == [10, 20]
+    assert [text.get_text() for text in axes.texts] == ["one", "two", "main"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train  20.00"]
+    assert axes.get_ylim()[1] > 50 + 5, "there is room for the names"
+
+
+def test_stages_far_apart_share_a_log_scale_and_those_to_come_are_not_shown():
+    assert curves(staged(900), STAGES).axes[0].get_yscale() == "log"
+    (axes,) = curves(staged(40)[:7], STAGES).axes
+    assert [text.get_text() for text in axes.texts] == ["one"] and len(axes.lines) == 1
+
+
 def test_a_single_row_is_a_dot_and_what_is_not_finite_is_left_out():
     given = [{"step": 1, "train/elbo [nats]": -5.0}, {"step": 2, "train/elbo [nats]": float("nan")}]
     (line,) = curves(given).axes[0].lines

@@ -63,7 +63,7 @@ def fit(
     job = _job(prepared, data, chosen, fabric)
     warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
-    return _train(job, data, folder, fabric)
+    return _train(job, data, folder, prepared.recipe, fabric)
 
 
 def resume(
@@ -98,7 +98,7 @@ def resume(
     job = replace(_job(prepared, data, chosen, fabric), resume=True)
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
-    return _train(job, data, folder, fabric)
+    return _train(job, data, folder, prepared.recipe, fabric)
 
 
 def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | Path) -> None:
@@ -135,14 +135,14 @@ def _job(prepared: Prepared, data: DataSet, options: Training, fabric: Any) -> J
     return job
 
 
-def _train(job: Job, data: DataSet, folder: RunFolder | None, fabric: Any) -> Run:
+def _train(job: Job, data: DataSet, folder: RunFolder | None, recipe: Recipe, fabric: Any) -> Run:
     path = folder.path if folder else None
     outcome: Outcome = train(replace(job, folder=path), fabric)
     if outcome.interrupted and folder is not None:
         raise KeyboardInterrupt(
             f"Stopped at step {outcome.step} and saved. Continue with: fourfold train --resume {folder.path}"
         )
-    return Run(path, job.step, data, outcome)
+    return Run(path, job.step, data, outcome, recipe)
 
 
 def _fitting(n: int, options: Training) -> int:

@@ -95,7 +95,7 @@ def write_gallery(run: "Run") -> Path:
         shown.append(Picture(title, draw(), caption))
 
     if run.metrics:
-        draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics))  # noqa: E731
+        draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics, run.stages))  # noqa: E731
         add("Training", "Means over each interval of training; validation with the same objective.", draw)
     sampled = "Means of p(x|z) for z from the prior: what the model believes the data are."
     if run.folder.record()["recipe"]["recipe"] == "autoencoder":
@@ -163,7 +163,7 @@ def _kl(run: "Run") -> np.ndarray:
     if not trace.levels:
         raise ValueError("This model has no latents: there is nothing to traverse.")
     level = trace.levels[0]
-    found = level.q.kl_by_element(level.p) if level.q.has_density else None
+    found = level.kl_by_element if level.q.has_density else None
     if found is None:
         return np.zeros(level.z[0, 0].numel())
     return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))

@@ -29,7 +29,12 @@ class Prepared:
     step: Step
     record: dict[str, Any]
     name: str
-    stages: tuple[Stage, ...]
+    recipe: Recipe
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of training, in their order."""
+        return self.recipe.course
 
 
 def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
@@ -64,7 +69,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
-    return Prepared(step, record, f"{name}-{data.name}", made.course)
+    return Prepared(step, record, f"{name}-{data.name}", made)
 
 
 def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:

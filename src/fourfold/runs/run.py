@@ -18,6 +18,7 @@ from ..data import load as load_data
 from ..evaluation import Evaluation, EvaluationOptions, evaluate
 from ..models import Model
 from ..noise import Noise
+from ..plan import Recipe
 from ..training import Outcome, Step, load_tensors, restore_module
 from .folder import RunError, RunFolder
 from .prepare import plan_of
@@ -59,10 +60,13 @@ class Run:
         model: the model, in evaluation mode.
         view: how data are shown to it.
         outcome: where training stands.
+        recipe: what it was trained by; ``None`` where the model was given to ``open``.
     """
 
-    def __init__(self, path: Path | None, step: Step, data: DataSet | None, outcome: Outcome) -> None:
-        self.path, self.data, self.outcome = path, data, outcome
+    def __init__(
+        self, path: Path | None, step: Step, data: DataSet | None, outcome: Outcome, recipe: Recipe | None = None
+    ) -> None:
+        self.path, self.data, self.outcome, self.recipe = path, data, outcome, recipe
         self.view: View = step.view
         self.model: Model = step.model
         self.checkpoint = "last"
@@ -82,19 +86,20 @@ class Run:
     ) -> "Run":
         """A run from its folder; arguments as in ``load``. The data are loaded when first needed, or given."""
         folder = RunFolder(Path(path))
-        record = folder.record()
+        record, recipe = folder.record(), None
         if model is None:
             kind = record["spec"]
             shape, grey = tuple(kind["shape"]), kind.get("grey", False)
             spec = DataSpec(shape, kind["levels"], kind["classes"], grey=grey, n=kind.get("n"))
-            built = plan_of(record, trust).build(spec).model
+            recipe = plan_of(record, trust).build(spec)
+            built = recipe.model
             if not isinstance(built, Model):
                 raise RunError(f"{path}: its recipe gave {type(built).__name__}, not a fourfold.models.Model.")
             model = built
             if record["training"].get("precision") == "64":
                 model = model.double()
         run = cls.__new__(cls)
-        run.path, run.data, run.model = folder.path, None, model
+        run.path, run.data, run.model, run.recipe = folder.path, None, model, recipe
         run.view = View.from_dict(record["view"])
         if data is not None:
             run.data = run.adapted(data)
@@ -130,6 +135,14 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl``."""
         return self.folder.metrics()
+
+    @property
+    def stages(self) -> tuple[tuple[str, int], ...]:
+        """Every stage of training by name, with the step at which it ends; empty where the recipe is not known."""
+        path = self.folder.checkpoint("last")
+        if self.recipe is None or not path.exists():
+            return ()
+        return tuple(zip((stage.name for stage in self.recipe.course), load_tensors(path)[1]["ends"], strict=True))
 
     def dataset(self) -> DataSet:
         """The data of the run, loaded again if need be."""
@@ -194,9 +207,22 @@ class Run:
         found = evaluate(
             self.model, batches, Noise(seed, stream="evaluate"), options=chosen, protocol=protocol, progress=progress
         )
+        found = replace(found, remarks=(*self._unfinished(), *found.remarks))
         if save and self.path is not None:
             self._keep(found)
         return found
+
+    def _unfinished(self) -> list[str]:
+        """A remark on a run that has more training before it: how far it got, and in which stage."""
+        if self.path is None or self.outcome.finished:
+            return []
+        step, stages = self.outcome.step, self.stages
+        place = f" of {stages[-1][1]:,}" if stages else ""
+        early = [i for i, (_, end) in enumerate(stages[:-1], 1) if step < end]
+        if early:
+            name = stages[early[0] - 1][0]
+            place += f", in stage {name!r}, {early[0]} of {len(stages)}: the whole has not been trained yet"
+        return [f"training stands at step {step:,}{place}. It goes on with: fourfold train --resume {self.path}"]
 
     def protocol(self, split: str, seed: int) -> dict[str, Any]:
         """What goes with every number of this run."""
