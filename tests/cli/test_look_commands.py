@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fourfold import pictures
 from fourfold.cli import main
 from fourfold.runs import Run
 
@@ -63,6 +64,23 @@ def test_a_label_is_what_a_conditional_model_draws(tmp_path: Path):
     means = [rows.x[rows.labels == label].mean(0) / 255 for label in range(10)]
     distances = [float(((drawn - mean) ** 2).sum()) for mean in means]
     assert int(np.argmin(distances)) == 0
+
+
+def test_an_autoencoder_is_not_sampled_without_a_word(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, titles = tmp_path / "ae", []
+    drawn = pictures.grid
+    monkeypatch.setattr(pictures, "grid", lambda x, title: titles.append(title) or drawn(x, title=title))
+    assert (
+        main(["train", "sparse_ae", "--latent", "2", "--epochs", "1", "-q", "--no-report", "--out", str(folder)]) == 0
+    )
+    for out in ("x.npz", "x.png"):
+        with pytest.warns(UserWarning, match="an autoencoder has no prior that its latents follow.*train a vae"):
+            assert main(["sample", str(folder), "-n", "2", "--out", str(tmp_path / out)]) == 0
+    assert main(["sample", str(run), "-n", "2"]) == 0
+    means = "means of p(x|z), z from the prior"
+    assert titles == [f"Not trained with this prior: {means}", f"Samples: {means}"]
+    Run.open(folder).report()
+    assert "never held to the prior" in (folder / "report.html").read_text()
 
 
 def test_other_data_can_be_reconstructed(run: Path, tmp_path: Path):

@@ -29,6 +29,7 @@ def sample(words: Sequence[str]) -> int:
     positive_int(given.n, "sample: n")
     path = target(given.out, ".png", ".npz") if given.out else None
     run = open_run(given)
+    _warn_of_no_prior(run)
     if path and path.suffix == ".npz":
         _write_samples(run, given, path)
     else:
@@ -82,6 +83,20 @@ def report(words: Sequence[str]) -> int:
         print(picture)
     print(page)
     return 0
+
+
+def _warn_of_no_prior(run: "Run") -> None:
+    """An autoencoder decodes draws of a prior that its latents do not follow: that is said, and done."""
+    from ..runs.gallery import unheld
+
+    if unheld(run):
+        import warnings
+
+        warnings.warn(
+            "sample: an autoencoder has no prior that its latents follow: these are decoded draws of one that no "
+            "training held them to. For samples train a vae; for the autoencoder's own work: fourfold reconstruct.",
+            stacklevel=2,
+        )
 
 
 def _write_samples(run: "Run", given: argparse.Namespace, path: Path) -> None:

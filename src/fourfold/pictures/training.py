@@ -119,6 +119,6 @@ def _mark(axes: "Axes", begun: Sequence[tuple[str, float]], apart: bool) -> None
         if start:
             axes.axvline(start, color=GREY, linewidth=0.8, linestyle=(0, (3, 2)))
         axes.annotate(
-            name, (max(start, left), 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90,
-            va="top", fontsize=SMALL, color=GREY, parse_math=False,
+            name, (max(start, left), 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            rotation=90, va="top", fontsize=SMALL, color=GREY, parse_math=False,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """The pictures of a run: arrays from the model, drawn and written into the run folder."""
 
-__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "samples", "write_gallery"]
+__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "samples", "unheld", "write_gallery"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,8 @@ def samples(
     """n samples ``(n, *data)``, means of p(x | z) or draws from it, and what they are."""
     model = run.model
     noise = Noise(seed, stream="samples", device=model.device)
-    c, title = None, f"Samples: {'draws from' if draw else 'means of'} p(x|z), z from the prior"
+    title = "Not trained with this prior" if unheld(run) else "Samples"
+    c, title = None, f"{title}: {'draws from' if draw else 'means of'} p(x|z), z from the prior"
     if label is not None and (model.condition is None or model.condition.classes is None):
         raise ValueError("label was given, but this model is not conditioned on a label. Leave it out, or train cvae.")
     if model.condition is not None and model.condition.classes is not None:
@@ -52,6 +53,11 @@ def samples(
         made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw)
         return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
     return _array(model.sample(n, c, noise, mean=not draw)), title
+
+
+def unheld(run: "Run") -> bool:
+    """Whether the run was trained without a look at the prior, as autoencoders are: then its samples claim nothing."""
+    return run.recipe is not None and not getattr(run.recipe.objective, "sees_prior", True)
 
 
 def draw_reconstructions(
@@ -98,8 +104,8 @@ def write_gallery(run: "Run") -> Path:
         draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics, run.stages))  # noqa: E731
         add("Training", "Means over each interval of training; validation with the same objective.", draw)
     sampled = "Means of p(x|z) for z from the prior: what the model believes the data are."
-    if run.folder.record()["recipe"]["recipe"] == "autoencoder":
-        sampled += " An autoencoder was never taught this prior: expect little of them."
+    if unheld(run):
+        sampled += " This model's latents were never held to the prior: expect little of them."
     add("Samples", sampled, lambda: draw_samples(run))
     add(
         "Reconstructions",
