@@ -1,12 +1,10 @@
 """How the documentation is built: Sphinx and MyST, offline, with two chapters written from the code itself."""
 
 import importlib
-import inspect
 import json
 import pkgutil
 import re
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +15,6 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 import fourfold
-from fourfold.plan import argument_helps
 
 project = "Fourfold"
 author = "The Fourfold authors"
@@ -31,7 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -54,16 +51,6 @@ NOTICE = "<!-- Written by docs/conf.py when the documentation is built. -->\n\n"
 def row(*cells: object) -> str:
     """A row of a table in Markdown."""
     return "".join("| " + str(cell).replace("|", "\\|") + " " for cell in cells) + "|\n"
-
-
-def training_options() -> str:
-    """A table of the fields of ``Training``, from its signature and its docstring."""
-    helps = argument_helps(inspect.getdoc(fourfold.Training) or "")
-    rows = (row(f"`{f.name}`", f"`{f.default}`", helps[f.name]) for f in fields(fourfold.Training))
-    return row("option", "default", "what it is") + "|---|---|---|\n" + "".join(rows)
-
-
-myst_substitutions = {"training_options": training_options()}
 
 
 def write_chapter(name: str, index: str, pages: dict[str, str]) -> None:

@@ -3,10 +3,12 @@
 import ast
 import doctest
 import importlib
+import inspect
 import re
 import runpy
 import sys
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +21,7 @@ from fourfold.cli import main
 from fourfold.cli.main import COMMANDS
 from fourfold.data import CATALOG
 from fourfold.noise import Replay
+from fourfold.plan import argument_helps
 from fourfold.recipes import TABLE
 from fourfold.trace import Trace
 
@@ -228,6 +231,9 @@ def test_the_tables_are_whole() -> None:
         assert re.findall(r"`(\w+)`", row.split("|")[-2]) == list(entry.splits)
     likelihoods = (ROOT / "docs/likelihoods.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", likelihoods, re.MULTILINE)) == set(ff.likelihoods.LIKELIHOODS)
+    training, helps = (ROOT / "docs/training.md").read_text(), argument_helps(inspect.getdoc(ff.Training) or "")
+    options = [f"| `{f.name}` | `{f.default}` | {helps[f.name]} |" for f in fields(ff.Training)]
+    assert re.findall(r"^\| `.*\|$", training, re.MULTILINE) == options
     commands = (ROOT / "docs/command-line.md").read_text()
     assert set(re.findall(r"^\| `([\w-]+)", commands, re.MULTILINE)) == set(COMMANDS)
 
