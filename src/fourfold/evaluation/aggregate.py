@@ -140,8 +140,8 @@ def _located(q: Tensor, p: Tensor, noise: Noise, mmd: Finding, ksd: Finding | No
     steps = torch.linspace(*extent, _STEPS, dtype=x.dtype, device=x.device)
     points = torch.cartesian_prod(steps, steps)
     values = witness(points, x, y, RBF(median_bandwidth(both, noise=noise.fork("plane")) / 2))
-    arrays = (array.cpu().numpy() for array in (x, y, values.reshape(_STEPS, _STEPS)))
-    return Aggregate(mmd, ksd, reason, np.array(alone), found, *arrays, extent)
+    posterior, prior, surface = (one.cpu().numpy() for one in (x, y, values.reshape(_STEPS, _STEPS)))
+    return Aggregate(mmd, ksd, reason, np.array(alone), found, posterior, prior, surface, extent)
 
 
 def _mmd2(x: Tensor, y: Tensor, noise: Noise) -> Tensor:

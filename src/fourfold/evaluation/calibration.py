@@ -4,22 +4,13 @@ __all__ = ["Calibration", "Uncalibrated", "pit", "reliability"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import singledispatch
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._checks import positive_int
-from ..distributions import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiagonalGaussian,
-    DiscretisedLogistic,
-    DiscretisedLogisticMixture,
-    Distribution,
-)
+from ..distributions import Bernoulli, ContinuousBernoulli, DiagonalGaussian, Distribution, Factorised
 from ..models import Model
 from ..noise import Noise
 from .batches import BatchLike, ready
@@ -46,7 +37,7 @@ class Calibration:
             of it. A distance must be well above it to say anything.
         expected: in each bin, the mean of what was said: the probability of a 1; or the share of a uniform variable.
         observed: in each bin, what was seen: the frequency of ones; or the share of the transformed values.
-        spread: standard errors of ``observed``, by the same bootstrap.
+        spread: standard errors of ``observed``, by the same bootstrap; not a number for a bin that few data reach.
         counts: elements in each bin.
         n: data.
         elements: modelled elements of all data.
@@ -74,7 +65,7 @@ def reliability(
 ) -> Calibration:
     r"""Predicted probabilities of a 1 against how often a 1 came, over all pixels of all data.
 
-    .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \Big| \frac1{n_b}\sum_{i \in b} x_i - \frac1{n_b}\sum_{i \in b} p_i \Big|
+    .. math:: \mathrm{ECE} = \frac1n \sum_b \Big| \sum_{i \in b} x_i - \sum_{i \in b} p_i \Big|
 
     The probabilities are those of p(x | z) at one z ~ q(z | x) of that very datum: z has seen x. For data of the model
     and the exact posterior this is calibrated; an encoder that knows its data too well makes pixels look surer than
@@ -101,7 +92,9 @@ def reliability(
         key = noise.fork(str(i))
         p_x, x, kept = _predicted(model, batch, key)
         if not isinstance(p_x, Bernoulli):
-            raise Uncalibrated(f"a reliability diagram is of a Bernoulli likelihood, this one is {_name(p_x)}; see PIT.")
+            raise Uncalibrated(
+                f"a reliability diagram is of a Bernoulli likelihood, this one is {_name(p_x)}; see PIT."
+            )
         if ((x != 0) & (x != 1) & (kept > 0)).any():
             raise Uncalibrated("the data are grey: no frequency of ones can match them. Binarise, or take PIT.")
         p = p_x.mean[0].flatten(1).double()
@@ -119,7 +112,7 @@ def reliability(
     counts = totals[0]
     with np.errstate(invalid="ignore"):
         said, seen = totals[1] / counts, totals[2] / counts
-        spread = np.nanstd(again[:, 2] / again[:, 0], 0, ddof=1) if len(sums) > 1 else np.full(bins, np.nan)
+        spread = (again[:, 2] / again[:, 0]).std(0, ddof=1) if len(sums) > 1 else np.full(bins, np.nan)
     error = float(_ece(again[:, 0], again[:, 1], again[:, 2]).std(ddof=1)) if len(sums) > 1 else None
     distance, floor = float(_ece(counts, totals[1], totals[2])), float(_ece(counts, totals[1], totals[3]))
     return Calibration(distance, error, floor, said, seen, spread, counts, len(sums), int(counts.sum()))
@@ -205,71 +198,43 @@ def _resampled(sums: np.ndarray, noise: Noise) -> np.ndarray:
 
 
 def _ece(counts: np.ndarray, said: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    return np.abs(seen - said).sum(-1) / counts.sum(-1)
+    return np.asarray(np.abs(seen - said).sum(-1) / counts.sum(-1))
 
 
 def _ks(cells: np.ndarray) -> np.ndarray:
     ends = cells.cumsum(-1) / cells.sum(-1, keepdims=True)
-    return np.abs(ends - np.arange(1, cells.shape[-1] + 1) / cells.shape[-1]).max(-1)
+    return np.asarray(np.abs(ends - np.arange(1, cells.shape[-1] + 1) / cells.shape[-1]).max(-1))
 
 
 def _name(p: Distribution) -> str:
     return type(p).__name__
 
 
-@singledispatch
 def _jump(p: Distribution, x: Tensor) -> tuple[Tensor, Tensor]:
-    """F just below x and F at x, element by element, of the distribution's shape."""
-    raise Uncalibrated(f"PIT: the elements of {_name(p)} have no distribution function here.")
+    """F just below x and F at x, element by element, of the distribution's shape, in float64."""
+    if isinstance(p, DiagonalGaussian):
+        at = torch.special.ndtr((x - p.loc.double()) / p.scale.double())
+        return at, at
+    if isinstance(p, ContinuousBernoulli):
+        at = _exponential(p.logits.double(), x)
+        return at, at
+    if not (isinstance(p, Factorised) and p.mass):
+        raise Uncalibrated(f"PIT: the elements of {_name(p)} have no distribution function here.")
+    level = x * (p.levels - 1)
+    if ((level - level.round()).abs() > 1e-3).any():
+        raise Uncalibrated(f"PIT: the data lie between the {p.levels} levels of {_name(p)}, where it has no mass.")
+    level, below, at = level.round().expand(p.shape), 0.0, 0.0
+    for k, log_mass in enumerate(p.log_prob_by_level()):
+        mass = log_mass.double().exp()
+        below = below + mass * (level > k)
+        at = at + mass * (level == k)
+    assert isinstance(below, Tensor)
+    return below, below + at
 
 
-@_jump.register
-def _(p: DiagonalGaussian, x: Tensor) -> tuple[Tensor, Tensor]:
-    at = torch.special.ndtr((x - p.loc.double()) / p.scale.double())
-    return at, at
-
-
-@_jump.register
-def _(p: Bernoulli, x: Tensor) -> tuple[Tensor, Tensor]:
-    if ((x != 0) & (x != 1)).any():
-        raise Uncalibrated("PIT: the data are grey, and a Bernoulli has no distribution function between 0 and 1.")
-    zero = torch.sigmoid(-p.logits.double())
-    return x * zero, zero + x * (1 - zero)
-
-
-@_jump.register
-def _(p: ContinuousBernoulli, x: Tensor) -> tuple[Tensor, Tensor]:
-    # (e^{ℓx} − 1) / (e^ℓ − 1), for ℓ > 0 by its mirror image, so that no exponential overflows.
-    logits = p.logits.double()
-    size = torch.where(logits.abs() < 1e-6, 1e-6, logits.abs())
+def _exponential(logits: Tensor, x: Tensor) -> Tensor:
+    """(e^{ℓx} − 1) / (e^ℓ − 1), for ℓ > 0 by its mirror image, so that no exponential overflows."""
+    size = logits.abs().clamp(min=1e-6)
     rising = logits > 0
-    y = torch.where(rising, 1 - x, x)
-    found = torch.expm1(-size * y) / torch.expm1(-size)
-    at = torch.where(rising, 1 - found, found)
-    return at, at
-
-
-@_jump.register
-def _(p: Categorical, x: Tensor) -> tuple[Tensor, Tensor]:
-    dim = -p.event_ndim - 1
-    ends = p.logits.double().softmax(dim).cumsum(dim).clamp(max=1.0)
-    ends = torch.cat((torch.zeros_like(ends.narrow(dim, 0, 1)), ends), dim)
-    level = (x * (p.levels - 1)).round().long().expand(p.shape).unsqueeze(dim)
-    return ends.gather(dim, level).squeeze(dim), ends.gather(dim, level + 1).squeeze(dim)
-
-
-@_jump.register
-def _(p: DiscretisedLogistic, x: Tensor) -> tuple[Tensor, Tensor]:
-    level = (x * 255).round()
-    rate, loc = (-p.log_scale.double()).exp(), p.loc.double()
-    low = torch.sigmoid(((2 * level - 256) / 255 - loc) * rate)
-    high = torch.sigmoid(((2 * level - 254) / 255 - loc) * rate)
-    return torch.where(level <= 0, 0.0, low), torch.where(level >= 255, 1.0, high)
-
-
-@_jump.register
-def _(p: DiscretisedLogisticMixture, x: Tensor) -> tuple[Tensor, Tensor]:
-    dim = -p.event_ndim - 1
-    weights = p.logits.double().softmax(dim)
-    low, high = ((weights * part).sum(dim) for part in _jump(p.component, x.unsqueeze(dim)))
-    return low, high
+    found = torch.expm1(-size * torch.where(rising, 1 - x, x)) / torch.expm1(-size)
+    return torch.where(rising, 1 - found, found)

@@ -63,7 +63,9 @@ def roc(inside: np.ndarray, outside: np.ndarray, noise: Noise | None = None, res
         if scores.ndim != 1 or len(scores) < 2:
             raise ValueError(f"roc: {name} must be at least two scores (N,), got shape {scores.shape}.")
         if np.isnan(scores).any():
-            raise ValueError(f"roc: {name} has {int(np.isnan(scores).sum())} scores that are no numbers. Leave them out.")
+            raise ValueError(
+                f"roc: {name} has {int(np.isnan(scores).sum())} scores that are no numbers. Leave them out."
+            )
     levels, place = np.unique(np.concatenate((inside, outside)), return_inverse=True)
     of_in, of_out = place[: len(inside)], place[len(inside) :]
 
@@ -73,15 +75,13 @@ def roc(inside: np.ndarray, outside: np.ndarray, noise: Noise | None = None, res
     def again(index: np.ndarray, key: Noise) -> np.ndarray:
         return counted(index[(key.uniform((len(index),), dtype=torch.float64) * len(index)).long().numpy()])
 
-    areas = np.empty(times)
-    for i in range(times):
-        key = noise.fork(str(i))
-        areas[i] = _area(again(of_in, key.fork("in")), again(of_out, key.fork("out")))
+    keys = noise.fork("inside"), noise.fork("outside")
+    areas = np.array([_area(again(of_in, keys[0]), again(of_out, keys[1])) for _ in range(times)])
     negatives, positives = counted(of_in), counted(of_out)
-    ends = [np.concatenate(([0.0], one[::-1].cumsum())) / one.sum() for one in (negatives, positives)]
+    false, true = (np.concatenate(([0.0], one[::-1].cumsum())) / one.sum() for one in (negatives, positives))
     low, high = np.quantile(areas, (0.025, 0.975))
     error, area = float(areas.std(ddof=1)) if times > 1 else 0.0, _area(negatives, positives)
-    return Roc(*ends, area, error, (float(low), float(high)), len(inside), len(outside))
+    return Roc(false, true, area, error, (float(low), float(high)), len(inside), len(outside))
 
 
 def _area(negatives: np.ndarray, positives: np.ndarray) -> float:
@@ -150,7 +150,9 @@ def _inverted(x: np.ndarray, most: float, noise: Noise) -> np.ndarray:
 
 def _flipped(x: np.ndarray, most: float, noise: Noise) -> np.ndarray:
     if x.ndim != 4:
-        raise ValueError(f"outliers: flipped is of images (N, C, H, W), got rows of shape {x.shape[1:]}. Take inverted.")
+        raise ValueError(
+            f"outliers: flipped is of images (N, C, H, W), got rows of shape {x.shape[1:]}. Take inverted."
+        )
     return np.ascontiguousarray(x[:, :, ::-1])
 
 
@@ -176,5 +178,7 @@ def corrupted(x: np.ndarray, name: str, levels: int | None, noise: Noise) -> np.
     """
     choice(name, CORRUPTIONS, "corrupted: name")
     if levels is None and (x.min() < 0 or x.max() > 1):
-        raise ValueError(f"corrupted: wanted values in [0, 1], got {x.min():g} to {x.max():g}. Give other data instead.")
+        raise ValueError(
+            f"corrupted: wanted values in [0, 1], got {x.min():g} to {x.max():g}. Give other data instead."
+        )
     return CORRUPTIONS[name](x, float((levels or 2) - 1), noise)

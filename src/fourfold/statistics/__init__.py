@@ -16,6 +16,8 @@ __all__ = [
     "dhsic_test",
     "discrete_information",
     "features",
+    "frechet",
+    "frechet_limit",
     "gaussian_information",
     "hsic",
     "hsic_test",
@@ -36,7 +38,7 @@ __all__ = [
 
 from .agg import mmd_agg_test
 from .bandwidth import CONVENTIONS, median_bandwidth, median_distance
-from .features import KID, features, kid
+from .features import KID, features, frechet, frechet_limit, kid
 from .independence import dhsic, dhsic_test, hsic, hsic_test
 from .information import discrete_information, gaussian_information
 from .kernels import IMQ, RBF, Kernel, Laplace, Polynomial, Radial, Sum, multi_scale
