@@ -34,10 +34,14 @@ class Model(nn.Module, ABC):
     Attributes:
         condition: what the model is conditioned on, or ``None``.
         support: what its data must be: "binary", "unit", "levels" or "real".
+        markov: the levels are a chain from x upwards: ``infer`` visits them from the bottom, each q sees the level
+            below and nothing else (the lowest sees x), and each p, the likelihood too, only the level above. Then
+            ``at`` tells what any level holds from its neighbour alone, whatever is put for the others.
     """
 
     condition: Condition | None = None
     support: str = "real"
+    markov: bool = False
 
     @abstractmethod
     def forward(
@@ -93,12 +97,12 @@ class Model(nn.Module, ABC):
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """The posterior means given x (for a flow its centre), one tensor ``(B, *latent)`` a level."""
-        return tuple(level.z[0] for level in self.infer(x, c, lambda i, q: q.centre[None]).levels)
+        return tuple(level.z[0] for level in self.infer(x, c, _central).levels)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The mean of p(x | z) at the posterior mean of z (for a flow its centre), ``(B, *data)``."""
-        return self.infer(x, c, lambda i, q: q.centre[None]).p_x.mean[0]
+        return self.infer(x, c, _central).p_x.mean[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor | tuple[Tensor, ...], c: Tensor | None = None) -> Tensor:
@@ -123,3 +127,8 @@ class Model(nn.Module, ABC):
         if c is not None:
             raise ValueError("c was given, but this model is not conditioned on anything. Use a conditional recipe.")
         return None
+
+
+def _central(i: int, q: Distribution) -> Tensor:
+    """The centre of q as one draw; below the first level q has the draw's dimension already."""
+    return q.centre if i else q.centre[None]

@@ -172,7 +172,7 @@ class Chain(Transform):
             raise ValueError(
                 f"in {len(self.transforms)} steps a flow bends each element, given those before: take one."
             )
-        step = self.transforms[0]
+        step: Any = self.transforms[0]
         element = (step.meta(x) if isinstance(step, AutoregressiveTransform) else step).base
         if not isinstance(element, AdditiveTransform | Gated | MonotonicAffineTransform):
             raise ValueError(f"a step of {type(element).__name__} bends each element: take an affine one.")
