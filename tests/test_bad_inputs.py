@@ -112,6 +112,23 @@ def names(path: str, *args: object, recipe: str = "vae") -> Callable[[Path], Non
     return several(record(recipe=there), write("borrowed.py", "import os\nfrom os import popen, system\n"))
 
 
+#: Arguments of recipes under the names that their parts have for them, or others: messages have the recipe's names.
+PASSED_ON = [
+    ("delta_vae", "rate", 1e6, "delta_vae: rate: 1000000.0 nats in 10 steps of 4 channels"),
+    ("delta_vae", "steps", 1, "delta_vae: steps must be at least 2, got 1"),
+    ("vamp_vae", "components", 0, "vamp_vae: components must be an integer of at least 1"),
+    ("beta_vae", "beta", -1.0, "beta_vae: beta must be a finite number of at least 0"),
+    ("dae", "amount", 1.5, "dae: amount must be at least 0 and below 1"),
+    ("piwae", "outer", 0, "piwae: outer must be"),
+    ("mmd_vae", "lam", -1.0, "mmd_vae: lam must be"),
+    ("info_vae", "lam", 0.5, "info_vae: lam + alpha must be at least 1"),
+    ("mmd_vae", "latent", 0, "mmd_vae: latent must be"),
+    ("stacked_ae", "latent", 0, "stacked_ae: latent must be"),
+    ("iaf_vae", "flow_hidden", (0,), "flow_hidden must be positive"),
+    ("factor_vae", "discriminator_hidden", (0,), "factor_vae: discriminator_hidden must be positive"),
+    ("vae", "beta_schedule", "lnear:0:1:5", "beta_schedule: schedule: unknown schedule 'lnear'"),
+    ("vae", "activation", "rellu", "vae: activation: unknown activation 'rellu'"),
+]
 LAST = "run/checkpoints/last.safetensors"
 
 
@@ -325,6 +342,15 @@ NAMES_AND_ARGUMENTS = [
         fit(from_arrays(GREY), ff.recipe(lambda data: ff.recipes.vae.function(data))()),
         ValueError,
         ("recipe", "<lambda>", "top", "fourfold.Recipe"),
+    ),
+    *(
+        Bad(
+            f"{argument} of {recipe}, which a part of it refuses",
+            fit(from_arrays(GREY), getattr(ff.recipes, recipe)(**{argument: value})),
+            ValueError,
+            (argument, said),
+        )
+        for recipe, argument, value, said in PASSED_ON
     ),
     Bad("an unknown binarisation", train("--binarize", "dynamc"), 2, ("binarize", "'dynamic'")),
     Bad(

@@ -3,6 +3,7 @@
 __all__ = ["Own", "Plan", "Player", "Recipe", "RecipeFunction", "Stage", "argument_helps", "imported", "own", "recipe"]
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -220,10 +221,20 @@ class Plan:
         A plan that is built within a recipe draws on with that recipe's own numbers: the seed is that of the outermost.
         """
         if _BUILDING.held:
-            return self.recipe.function(data, **self.arguments)
+            return self._made(data)
         with _BUILDING, torch.random.fork_rng():
             torch.manual_seed(seed)
+            return self._made(data)
+
+    def _made(self, data: Any) -> Recipe:
+        """What the recipe gives; what a part of it refuses is told of the recipe's own argument of that name."""
+        try:
             return self.recipe.function(data, **self.arguments)
+        except (TypeError, ValueError) as error:
+            found = re.match(r"(\w+): (\w+)(?=[ :])", str(error))
+            if type(error) not in (TypeError, ValueError) or not found or found[2] not in self.recipe.signature:
+                raise
+            raise type(error)(f"{self.recipe.name}{str(error)[len(found[1]) :]}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the recipe's name (or import path) and every argument, defaults included.

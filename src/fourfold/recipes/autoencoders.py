@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from .._checks import choice, fraction, positive_int
+from .._checks import choice, fraction, non_negative, positive_int
 from ..conditional import NetworkConditional
 from ..data import DataSpec
 from ..distributions import GaussianHead, PointHead
@@ -79,6 +79,7 @@ def _corruption(data: DataSpec, name: str, amount: float) -> Corruption:
     choice(name, CORRUPTIONS, "dae: corruption")
     if name == "salt_and_pepper" and data.levels is None and not data.grey:
         raise ValueError("dae: salt_and_pepper sets elements to black or white, and these data are real numbers.")
+    (non_negative if name == "gaussian" else fraction)(amount, "dae: amount")
     return CORRUPTIONS[name](amount)
 
 
@@ -187,7 +188,7 @@ def contractive_ae(
         decoder: your own network, code to the likelihood's raw numbers.
     """
     up, down = networks_for(network, hidden, activation)
-    made = build(encoder or up, data.shape, (latent,))
+    made = build(encoder or up, data.shape, (positive_int(latent, "contractive_ae: latent"),))
     if tied and (decoder is not None or not isinstance(made, Dense)):
         raise ValueError("contractive_ae: tied weights need dense networks, and no decoder of your own. Or tied=False.")
     back = Transposed(made, data.shape) if tied and isinstance(made, Dense) else decoder or down
@@ -243,7 +244,7 @@ def stacked_ae(
         likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
     """
     share = fraction(pretraining, "stacked_ae: pretraining")
-    up = Dense(data.shape, latent, None, hidden, activation)
+    up = Dense(data.shape, positive_int(latent, "stacked_ae: latent"), None, hidden, activation)
     down = partial(Dense, hidden=hidden[::-1], activation=activation)
     p_x = likelihood_for(data, likelihood)(down, (latent,), data.shape)
     model, objective = VAE(point(up, data.shape, latent), StandardNormal(latent), p_x), Reconstruction()

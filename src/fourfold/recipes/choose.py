@@ -84,7 +84,12 @@ def _started(
 
 def beta_of(value: float, schedule: str | None) -> float | Schedule:
     """β as a number, or as the schedule that is written."""
-    return parse_schedule(schedule) if schedule is not None else value
+    if schedule is None:
+        return value
+    try:
+        return parse_schedule(schedule)
+    except ValueError as error:
+        raise ValueError(f"beta_schedule: {error}") from None
 
 
 def label_of(data: DataSpec, recipe: str) -> Condition:

@@ -3,6 +3,7 @@
 __all__ = ["capacity_vae", "dip_vae", "factor_vae", "tc_vae"]
 
 from .._checks import positive_int
+from .._shapes import as_shape
 from ..data import DataSpec
 from ..models import VAE
 from ..objectives import DIP, Capacity, Decomposed, Discrimination, FactorVAE, Linear, discriminator
@@ -180,7 +181,8 @@ def factor_vae(
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    model, critic = VAE(q, StandardNormal(latent), p_x), discriminator(latent, discriminator_hidden)
+    widths = as_shape(discriminator_hidden, "factor_vae: discriminator_hidden")
+    model, critic = VAE(q, StandardNormal(latent), p_x), discriminator(latent, widths)
     objective = FactorVAE(gamma, critic)
     rival = Player(Discrimination(critic), parts=(critic,), name="discriminator", betas=(0.5, 0.9))
     return Recipe(model, objective, stages=(Stage((Player(objective, parts=(model,)), rival)),))

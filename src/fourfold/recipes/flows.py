@@ -4,6 +4,7 @@ __all__ = ["af_prior_vae", "coupling_prior_vae", "iaf_vae", "spline_vae"]
 
 from functools import partial
 
+from .._shapes import as_shape
 from ..data import DataSpec
 from ..models import VAE
 from ..networks import gated, splines
@@ -64,7 +65,7 @@ def iaf_vae(
         decoder: your own network, z to the likelihood's raw numbers.
     """
     up, down = networks_for(network, hidden, activation)
-    flow = partial(gated, steps=steps, hidden=flow_hidden)
+    flow = partial(gated, steps=steps, hidden=as_shape(flow_hidden, "flow_hidden"))
     q = iaf(encoder or up, data.shape, latent, flow=flow, context=context)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(1.0, beta_schedule), draws))
@@ -117,7 +118,7 @@ def spline_vae(
         decoder: your own network, z to the likelihood's raw numbers.
     """
     up, down = networks_for(network, hidden, activation)
-    flow = partial(splines, steps=steps, hidden=flow_hidden)
+    flow = partial(splines, steps=steps, hidden=as_shape(flow_hidden, "flow_hidden"))
     q = spline(encoder or up, data.shape, latent, flow=flow, context=context)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
     return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(1.0, beta_schedule), draws))
@@ -171,7 +172,7 @@ def af_prior_vae(
     """
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
-    prior = AutoregressiveFlow(latent, steps, flow_hidden, mean_only=mean_only)
+    prior = AutoregressiveFlow(latent, steps, as_shape(flow_hidden, "flow_hidden"), mean_only=mean_only)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
     return Recipe(VAE(q, prior, p_x), ELBO(beta_of(1.0, beta_schedule), draws))
 
@@ -223,4 +224,5 @@ def coupling_prior_vae(
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, CouplingFlow(latent, steps, flow_hidden), p_x), ELBO(beta_of(1.0, beta_schedule), draws))
+    prior = CouplingFlow(latent, steps, as_shape(flow_hidden, "flow_hidden"))
+    return Recipe(VAE(q, prior, p_x), ELBO(beta_of(1.0, beta_schedule), draws))

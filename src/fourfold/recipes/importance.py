@@ -2,6 +2,7 @@
 
 __all__ = ["ciwae", "iwae", "miwae", "piwae", "semi_amortised_vae"]
 
+from .._checks import positive_int
 from ..data import DataSpec
 from ..models import VAE, Refinement, SemiAmortised
 from ..objectives import CIWAE, ELBO, IWAE, MIWAE
@@ -210,7 +211,7 @@ def piwae(
     up, down = networks_for(network, hidden, activation)
     q, prior = gaussian(encoder or up, data.shape, latent), StandardNormal(latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    tight = IWAE(outer * inner)
+    tight = IWAE(positive_int(outer, "piwae: outer") * positive_int(inner, "piwae: inner"))
     clear = MIWAE(outer, inner, _unbiased(estimator, inner, "piwae"))
     players = Player(tight, (p_x, prior)), Player(clear, (q,), "encoder")
     return Recipe(VAE(q, prior, p_x), tight, stages=(Stage(players),))

@@ -2,7 +2,7 @@
 
 __all__ = ["aggressive_vae", "free_bits_vae", "info_vae", "mmd_vae"]
 
-from .._checks import choice, positive_int
+from .._checks import choice, non_negative, positive_int
 from .._shapes import size
 from ..data import DataSpec
 from ..models import VAE
@@ -54,11 +54,11 @@ def mmd_vae(
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, z to the likelihood's raw numbers.
     """
-    made = KERNELS[choice(kernel, KERNELS, "mmd_vae: kernel")](latent)
+    made = KERNELS[choice(kernel, KERNELS, "mmd_vae: kernel")](positive_int(latent, "mmd_vae: latent"))
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(1.0, _weight(lam, data), made))
+    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(1.0, _weight(lam, data, "mmd_vae"), made))
 
 
 @recipe(
@@ -102,11 +102,11 @@ def info_vae(
         encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
         decoder: your own network, z to the likelihood's raw numbers.
     """
-    made = KERNELS[choice(kernel, KERNELS, "info_vae: kernel")](latent)
+    made = KERNELS[choice(kernel, KERNELS, "info_vae: kernel")](positive_int(latent, "info_vae: latent"))
     up, down = networks_for(network, hidden, activation)
     q = gaussian(encoder or up, data.shape, latent)
     p_x = likelihood_for(data, likelihood)(decoder or down, (latent,), data.shape)
-    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(alpha, _weight(lam, data), made))
+    return Recipe(VAE(q, StandardNormal(latent), p_x), InfoVAE(alpha, _weight(lam, data, "info_vae", alpha), made))
 
 
 @recipe(
@@ -216,5 +216,11 @@ def aggressive_vae(
     return Recipe(VAE(q, StandardNormal(latent), p_x), elbo, stages=(Stage((whole, alone)),))
 
 
-def _weight(lam: float | None, data: DataSpec) -> float:
-    return float(size(data.shape)) if lam is None else lam
+def _weight(lam: float | None, data: DataSpec, recipe: str, alpha: float = 1.0) -> float:
+    weight = float(size(data.shape)) if lam is None else non_negative(lam, f"{recipe}: lam")
+    if weight + alpha < 1 - 1e-9:
+        raise ValueError(
+            f"{recipe}: lam + alpha must be at least 1, else MMD² would be rewarded; got {weight!r} and {alpha!r}. "
+            "For the ELBO: alpha 0, lam 1."
+        )
+    return weight

@@ -11,7 +11,7 @@ from ..models import VAE
 from ..objectives import ELBO
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian
-from ..priors import AR1, GaussianMixture, VampPrior
+from ..priors import AR1, GaussianMixture, VampPrior, alpha_for
 from .choose import BY_NAME, GAUSSIAN, NetworkChoice, beta_of, likelihood_for, networks_for
 
 _DRAWN = "ELBO, the rate estimated from draws"
@@ -167,8 +167,19 @@ def delta_vae(
         decoder: your own network, z to the likelihood's raw numbers.
     """
     up, down = networks_for(network, hidden, activation)
-    rate, channels = positive(rate, "delta_vae: rate"), positive_int(channels, "delta_vae: channels")
-    prior = AR1(positive_int(steps, "delta_vae: steps") * channels, rate=rate, channels=channels)
+    prior = AR1(steps * channels, alpha=_alpha(rate, steps, channels), channels=channels)
     q = gaussian(encoder or up, data.shape, prior.event)
     p_x = likelihood_for(data, likelihood)(decoder or down, prior.event, data.shape)
     return Recipe(VAE(q, prior, p_x), ELBO(beta_of(1.0, beta_schedule), draws))
+
+
+def _alpha(rate: float, steps: int, channels: int) -> float:
+    """The process that commits to the rate; what cannot be is told of the recipe's own arguments."""
+    positive(rate, "delta_vae: rate")
+    positive_int(channels, "delta_vae: channels")
+    if positive_int(steps, "delta_vae: steps") == 1:
+        raise ValueError("delta_vae: steps must be at least 2, got 1: with one step no rate is promised.")
+    try:
+        return alpha_for(rate, steps, channels)
+    except ValueError as error:
+        raise ValueError(f"delta_vae: rate: {str(error).partition(': ')[2]}") from None
