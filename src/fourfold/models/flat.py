@@ -72,8 +72,8 @@ class Flat(Model, ABC):
         return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
 
 
-def drawing(source: NoiseSource, draws: int) -> Draw:
-    """Draws from q, and log q of them if that must be had now or never."""
+def drawing(source: NoiseSource, draws: int | None) -> Draw:
+    """Draws from q (one a row where ``draws`` is ``None``), and log q of them if that must be had now or never."""
 
     def draw(q: Distribution) -> tuple[Tensor, Tensor | None]:
         return q.sample_with_log_prob(source, draws) if q.log_prob_with_draw else (q.sample(source, draws), None)
