@@ -1,6 +1,18 @@
 """The likelihood of each datum by annealed importance sampling: many small steps from what can be drawn to p(x, z)."""
 
-__all__ = ["Annealed", "Annealing", "Pilot", "ais", "forward", "log_mean_exp", "path_of", "reverse", "step_sizes"]
+__all__ = [
+    "Annealed",
+    "Annealing",
+    "Counter",
+    "Pilot",
+    "ais",
+    "forward",
+    "log_mean_exp",
+    "path_of",
+    "reverse",
+    "step_sizes",
+    "trajectories",
+]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,7 +169,7 @@ def ais(
     References:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov and Grosse 2016, arXiv:1611.04273.
     """
-    tell = _Counter(progress, _pilot_rounds(options) + options.temperatures)
+    tell = Counter(progress, trajectories(options))
     table = step_sizes(model, batch, noise.fork("pilot"), options, tell)
     return forward(path_of(model, batch, options), table, noise, options, tell)
 
@@ -172,7 +184,7 @@ def path_of(model: Model, batch: BatchLike, options: Annealing, chains: int | No
         return kind(model, batch, max(options.rows_per_chunk // (chains or options.chains), 1))
 
 
-class _Counter:
+class Counter:
     """Counts trajectories, and tells."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
@@ -216,8 +228,9 @@ def _visited(options: Annealing) -> np.ndarray:
     return np.unique(np.linspace(1, options.temperatures, count).round().astype(np.int64))
 
 
-def _pilot_rounds(options: Annealing) -> int:
-    return options.pilot.rounds * (len(_visited(options)) + _FIRST - 1)
+def trajectories(options: Annealing) -> int:
+    """How many each chain of ``ais`` makes, those of the pilot run with it."""
+    return options.temperatures + options.pilot.rounds * (len(_visited(options)) + _FIRST - 1)
 
 
 def forward(path: Path, table: np.ndarray, noise: Noise, options: Annealing, tell: Tell) -> Annealed:

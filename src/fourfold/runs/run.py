@@ -3,7 +3,7 @@
 __all__ = ["Run", "load", "weights"]
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from .._version import __version__
 from ..data import Batch, DataSet, DataSpec, Split, View, feed
 from ..data import load as load_data
-from ..evaluation import Evaluation, EvaluationOptions, evaluate
+from ..evaluation import Evaluation, EvaluationOptions, Row, evaluate
 from ..models import Model
 from ..noise import Noise
 from ..plan import Recipe
@@ -209,7 +209,7 @@ class Run:
         )
         found = replace(found, remarks=(*self._unfinished(), *found.remarks))
         if save and self.path is not None:
-            self._keep(found)
+            self.keep(found.rows, [found.per_datum.get(row.metric) for row in found.rows])
         return found
 
     def _unfinished(self) -> list[str]:
@@ -251,10 +251,15 @@ class Run:
             "evaluated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
-    def _keep(self, found: Evaluation) -> None:
-        """Adds rows to the results, in the place of those they repeat and of those the run has trained past."""
-        fresh = [row.to_dict() for row in found.rows]
-        arrays = [(row, found.per_datum[row["metric"]]) for row in fresh if row["metric"] in found.per_datum]
+    def keep(self, rows: Sequence[Row], numbers: Sequence[np.ndarray | None]) -> None:
+        """Adds rows to the results, in the place of those they repeat and of those the run has trained past.
+
+        Args:
+            rows: of results.
+            numbers: for each row those ``(n,)`` that it is the mean of, one a datum, or ``None``.
+        """
+        fresh = [row.to_dict() for row in rows]
+        arrays = [(row, values) for row, values in zip(fresh, numbers, strict=True) if values is not None]
         keys, now = {_key(row) for row in fresh}, (self.checkpoint, self.outcome.step)
         old = [row for row in self.folder.results() if row["protocol"].get("checkpoint") == self.checkpoint]
         past = [row for row in old if (self.checkpoint, row["protocol"].get("steps")) != now]
