@@ -174,7 +174,7 @@ class Chain(Transform):
             )
         step: Any = self.transforms[0]
         element = (step.meta(x) if isinstance(step, AutoregressiveTransform) else step).base
-        if not isinstance(element, AdditiveTransform | Gated | MonotonicAffineTransform):
+        if type(element) not in (AdditiveTransform, Gated, MonotonicAffineTransform):
             raise ValueError(f"a step of {type(element).__name__} bends each element: take an affine one.")
         return element(torch.zeros_like(x)), element.log_abs_det_jacobian(x, x)
 
