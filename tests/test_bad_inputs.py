@@ -352,6 +352,18 @@ NAMES_AND_ARGUMENTS = [
         )
         for recipe, argument, value, said in PASSED_ON
     ),
+    Bad(
+        "a report that fit does not draw",
+        fit(from_arrays(GREY), report=False),
+        TypeError,
+        ("fit: report", "run.report()", "Leave it out"),
+    ),
+    Bad(
+        "an argument of the recipe given to fit",
+        fit(from_arrays(GREY), latent=3),
+        TypeError,
+        ("fit: latent", "argument of the recipe: vae(latent=…)"),
+    ),
     Bad("an unknown binarisation", train("--binarize", "dynamc"), 2, ("binarize", "'dynamic'")),
     Bad(
         "a schedule without its values", train("--beta-schedule", "linear:0"), 2, ("linear:start:end:steps", "1 value")

@@ -8,13 +8,21 @@ from typing import Any
 
 from ..data import DataSet, Order
 from ..data import load as load_data
-from ..plan import Plan, Recipe
+from ..plan import Plan, Recipe, RecipeFunction
 from ..training import Job, Outcome, Training, check_job, launch, load_tensors, restore_module, train
 from .folder import RunError, RunFolder, write_json
 from .prepare import Prepared, plan_of, prepare
 from .run import Run, weights
 from .unfinished import warn_of_unfinished
 
+#: Flags of the command line that are no options of ``fit``: where Python has them.
+_ELSEWHERE = {
+    "report": "fit draws no pictures and writes no report until run.report() is called. Leave it out.",
+    "resume": "A run goes on with fourfold.runs.resume(path).",
+    "tensorboard": "Give loggers=(lightning_fabric.loggers.TensorBoardLogger(…),).",
+    "data_dir": "Say it where the data are loaded, as in fourfold.data.mnist(data_dir=…).",
+    "split": "Say it where the data are loaded, as in fourfold.data.mnist(split=…).",
+}
 _MAY_CHANGE = ("accelerator", "checkpoint_seconds", "devices", "epochs", "quiet", "workers")
 
 
@@ -51,6 +59,7 @@ def fit(
         ...     run.model.sample(3).shape
         torch.Size([3, 1, 8, 8])
     """
+    _refuse_others(recipe, options)
     chosen = (training or Training()).but(**options)
     if isinstance(data, DataSet) and chosen.batch_size > len(data.train):
         chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
@@ -64,6 +73,16 @@ def fit(
     warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
     return _train(job, data, folder, prepared.recipe, fabric)
+
+
+def _refuse_others(recipe: Any, options: dict[str, Any]) -> None:
+    """Options that belong elsewhere are sent there, and not guessed at."""
+    own = recipe.recipe if isinstance(recipe, Plan) else recipe
+    for name in options:
+        if name in _ELSEWHERE:
+            raise TypeError(f"fit: {name} is no option of training. {_ELSEWHERE[name]}")
+        if isinstance(own, RecipeFunction) and name in own.signature and name not in Training.__dataclass_fields__:
+            raise TypeError(f"fit: {name} is an argument of the recipe: {own.name}({name}=…).")
 
 
 def resume(
