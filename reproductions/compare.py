@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fourfold._files import whole
+from fourfold.evaluation import paired
 
 from .flat_table import NAME, PLAN
 from .store import HOME, kept
@@ -80,15 +81,14 @@ def compared(lower: str, higher: str, home: Path = HOME) -> dict[str, Any]:
     seen = {json.dumps([row["protocol"]["images"], row["estimator"]]) for row in rows.values() if row}
     if len(seen) > 1:
         raise ValueError(f"compare: {lower} and {higher} were not measured alike on the same images: {sorted(seen)}.")
-    values = [_nll(name, home) for name in (lower, higher)]
-    difference = values[0] - values[1]
-    mean, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
-    if not np.isfinite(mean):
-        return {**told, "verdict": "an NLL is not finite", "n": len(difference)}
+    found = paired(_nll(lower, home), _nll(higher, home))
+    mean, error = found.difference, found.standard_error
+    if error is None:
+        return {**told, "verdict": "an NLL is not finite", "n": found.n}
     verdict = "not told apart"
     if abs(mean) > CERTAIN * error:
         verdict = "as expected" if mean < 0 else "the other way round"
-    return {**told, "difference": mean, "standard_error": error, "n": len(difference), "verdict": verdict}
+    return {**told, "difference": mean, "standard_error": error, "n": found.n, "verdict": verdict}
 
 
 def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:

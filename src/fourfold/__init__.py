@@ -8,6 +8,7 @@ __all__ = [
     "Training",
     "VariationalAutoencoder",
     "__version__",
+    "compare",
     "data",
     "distributions",
     "evaluation",
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from .data import DataSet
     from .noise import Noise
     from .plan import Recipe, own, recipe
-    from .runs import Run, VariationalAutoencoder, fit, load
+    from .runs import Run, VariationalAutoencoder, compare, fit, load
     from .training import Training
 
 # Names are fetched when first used: importing fourfold imports neither torch nor anything else that is heavy.
@@ -60,6 +61,7 @@ _HOME = {
     "Run": "runs",
     "Training": "training",
     "VariationalAutoencoder": "runs",
+    "compare": "runs",
     "fit": "runs",
     "load": "runs",
     "own": "plan",

@@ -1,6 +1,6 @@
 """What metrics are called and how they are shown, which way is better, and in what two rows' protocols differ."""
 
-__all__ = ["METRICS", "Differing", "Metric", "differences", "metric_of", "rounded"]
+__all__ = ["METRICS", "Differing", "Metric", "described", "differences", "metric_of", "rounded"]
 
 import re
 from collections.abc import Mapping
@@ -53,8 +53,8 @@ _SHARED = {
     "seed": "seed of binarisation and draws",
     "measure": "measure (mass or density)",
 }
-# How the KL was had does not change what bound it is a part of.
-_KL = re.compile(r", (analytic KL|Monte Carlo KL|KL analytic where closed)$")
+# How the KL was had does not change what bound it is a part of; how many latents there are belongs to the model.
+_NOT_THE_BUDGET = re.compile(r", (analytic KL|Monte Carlo KL|KL analytic where closed|of \d+ latents)(?=,|$)")
 
 
 class Differing(NamedTuple):
@@ -85,6 +85,16 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
     return (f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"), ""
 
 
+def described(row: Mapping[str, Any], label: str | None = None) -> str:
+    """What a row (or several, with a label for all) is of, and how it was estimated, in one line."""
+    said = row["protocol"]
+    parts = [f"{row['n']:,} {said.get('data_part')} data of {said.get('dataset')}"]
+    parts += [f"split {said['split']}"] if said.get("split") else []
+    parts += [f"{said['binarize']} binarisation"] if said.get("binarize") else []
+    parts += ["dequantised"] if said.get("dequantize") else []
+    return f"{label or metric_of(row['metric']).label} of {', '.join(parts)}, seed {said.get('seed')}; {_budget(row)}"
+
+
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differing]:
     """In what the protocols of two rows (as in ``results.json``) differ, so that their values must not be compared.
 
@@ -92,15 +102,20 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Dif
     the rows were of the same data, drawn alike, is known from a digest where both have one.
     """
     one, two = first["protocol"], second["protocol"]
+    skipped = ("split", "split_seed") if one.get("dataset") != two.get("dataset") else ()
     pairs = [("metric", first["metric"], second["metric"])]
-    pairs += [(said, one.get(key), two.get(key)) for key, said in _SHARED.items()]
+    pairs += [(said, one.get(key), two.get(key)) for key, said in _SHARED.items() if key not in skipped]
     pairs += [(key, first[key], second[key]) for key in ("n", "unit")]
-    pairs.append(("estimator", *(_KL.sub("", row["estimator"]) for row in (first, second))))
+    pairs.append(("estimator", _budget(first), _budget(second)))
     found = [Differing(*pair) for pair in pairs if pair[1] != pair[2]]
     digests = one.get("data_digest"), two.get("data_digest")
     if not found and None not in digests and digests[0] != digests[1]:
         devices = one.get("device"), two.get("device")
         if devices[0] != devices[1]:
-            return [Differing("what was drawn for the data, on another device", *devices)]
-        return [Differing("the data themselves, under one name (digest)", *digests)]
+            return [Differing("device, so what was drawn for the data", *devices)]
+        return [Differing("the data themselves (digest)", *digests)]
     return found
+
+
+def _budget(row: Mapping[str, Any]) -> str:
+    return _NOT_THE_BUDGET.sub("", row["estimator"])

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _PARTS = ("train", "validation", "test")
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which run, which of its checkpoints, and where."""
-    parser.add_argument("run", metavar="RUN", help="the run folder")
+def add_run(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """The flags that say which run (or runs), which of its checkpoints, and where."""
+    parser.add_argument("run", metavar="RUN", nargs=nargs, help="the run folder" + ("s" if nargs else ""))
     parser.add_argument("--data-dir", metavar="DIR", help="where the files of known data are; else $FOURFOLD_DATA")
     parser.add_argument("--seed", type=int, default=0, help="of binarisation and draws (default 0)")
     parser.add_argument("--checkpoint", default="auto", help="auto, last or best (default auto)")
@@ -31,12 +31,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=_PARTS, help="the part of the data; test by default, all of a file without")
 
 
-def open_run(given: argparse.Namespace) -> "Run":
-    """The run that the flags name, on its device, with the data that they name."""
+def open_run(given: argparse.Namespace, path: str | None = None) -> "Run":
+    """The run that the flags name, or the one at the path, on its device, with the data that they name."""
     from ..data import load
     from ..runs import Run
 
-    run = Run.open(given.run, trust=trusted(given.trust), checkpoint=given.checkpoint)
+    run = Run.open(path or given.run, trust=trusted(given.trust), checkpoint=given.checkpoint)
     run.model.to(_device(given.device))
     if given.data_dir and not getattr(given, "data", None) and (origin := _origin(run)):
         run.data = run.adapted(load(**{**origin, "data_dir": given.data_dir}))

@@ -5,6 +5,7 @@ __all__ = [
     "Annealed",
     "Annealing",
     "BatchLike",
+    "Comparison",
     "Decomposition",
     "Evaluation",
     "EvaluationOptions",
@@ -19,16 +20,21 @@ __all__ = [
     "decomposition",
     "elbo",
     "evaluate",
+    "every_pair",
+    "holm",
     "log_weights",
     "nll_importance",
+    "paired",
     "posterior_means",
     "table",
     "two_sample",
+    "unpaired",
 ]
 
 from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
 from .bounds import PerDatum, elbo
+from .comparison import Comparison, every_pair, holm, paired, unpaired
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .evaluate import Evaluation, EvaluationOptions, evaluate
 from .importance import Progress, Sampling, log_weights, nll_importance

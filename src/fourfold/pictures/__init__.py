@@ -7,6 +7,7 @@ __all__ = [
     "latent_scatter",
     "manifold",
     "normal_quantiles",
+    "paired_differences",
     "png",
     "reconstructions",
     "save",
@@ -15,6 +16,7 @@ __all__ = [
     "witness_plane",
 ]
 
+from .comparison import paired_differences
 from .figures import png, save
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import kl_bars, latent_scatter

@@ -1,6 +1,6 @@
 """Runs: train a recipe into a folder, come back to it, evaluate it, compare it, show it; a scikit-learn estimator."""
 
-__all__ = ["Run", "RunError", "RunFolder", "VariationalAutoencoder", "fit", "load", "resume"]
+__all__ = ["Run", "RunError", "RunFolder", "VariationalAutoencoder", "compare", "fit", "load", "resume"]
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 from .folder import RunError, RunFolder
 
 if TYPE_CHECKING:
+    from .comparing import compare
     from .estimator import VariationalAutoencoder
     from .fitting import fit, resume
     from .run import Run, load
 
 # What needs torch is fetched when first used, and scikit-learn too: what runs have found is read without them. No
 # module has the name of a function here: the import of either would hide the other.
-_HOME = {"Run": "run", "VariationalAutoencoder": "estimator", "fit": "fitting", "load": "run", "resume": "fitting"}
+_HOME = {
+    "Run": "run",
+    "VariationalAutoencoder": "estimator",
+    "compare": "comparing",
+    "fit": "fitting",
+    "load": "run",
+    "resume": "fitting",
+}
 
 
 def __getattr__(name: str) -> Any:
