@@ -20,6 +20,7 @@ __all__ = [
     "find",
     "free_bits_vae",
     "gmm_vae",
+    "hvae",
     "iaf_vae",
     "info_vae",
     "iwae",
@@ -45,6 +46,7 @@ from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
+from .hierarchies import hvae
 from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
@@ -84,6 +86,7 @@ TABLE: dict[str, RecipeFunction] = {
         af_prior_vae,
         coupling_prior_vae,
         delta_vae,
+        hvae,
     )
 }
 
