@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from .flags import Parser, importable
+from .formula import plain
 from .show import as_json, columns
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _page(one: dict[str, Any]) -> str:
     if one["choices"]:
         lines += ["", columns(list(one["choices"].items()))]
     if one["equation"]:
-        lines += ["", one["equation"]]
+        lines += ["", plain(one["equation"])]
     if one["arguments"]:
         lines += ["", "arguments (type, default):", columns([_row(argument) for argument in one["arguments"]])]
     if one["python_arguments"]:
