@@ -9,7 +9,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 
@@ -56,17 +56,11 @@ class _Meter(ABC):
         return 0
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
 @final
 class _Stream(_Meter):
     """All images as one stream of bytes; of two values, eight to a byte."""
 
-    def __init__(self, name: str, compressor: _Compressor, binary: bool) -> None:
+    def __init__(self, name: str, compressor: Any, binary: bool) -> None:
         self.name, self.how = name, "one file, 1 bit a value" if binary else "one file"
         self._compressor, self._binary = compressor, binary
 
