@@ -9,19 +9,26 @@ __all__ = [
     "Decomposition",
     "Evaluation",
     "EvaluationOptions",
+    "Evidence",
+    "EvidenceOptions",
+    "ImportanceCurve",
     "PerDatum",
     "Pilot",
     "Progress",
     "Row",
     "Sampling",
+    "Sandwich",
     "Undecomposable",
     "active_units",
     "ais",
+    "bdmc",
     "decomposition",
     "elbo",
     "evaluate",
+    "evidence",
     "every_pair",
     "holm",
+    "importance_curve",
     "log_weights",
     "nll_importance",
     "paired",
@@ -33,10 +40,13 @@ __all__ = [
 
 from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
+from .bdmc import Sandwich, bdmc
 from .bounds import PerDatum, elbo
 from .comparison import Comparison, every_pair, holm, paired, unpaired
+from .curve import ImportanceCurve, importance_curve
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .evaluate import Evaluation, EvaluationOptions, evaluate
+from .evidence import Evidence, EvidenceOptions, evidence
 from .importance import Progress, Sampling, log_weights, nll_importance
 from .rows import Row, table
 from .samples import two_sample

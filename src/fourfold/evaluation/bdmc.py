@@ -27,12 +27,12 @@ class Sandwich:
     Attributes:
         forward: chains from the start of the path, as ``ais`` runs them.
         reverse: chains from the latents that the data came from.
-        x: the data.
+        data: the data.
     """
 
     forward: Annealed
     reverse: Annealed
-    x: Tensor
+    data: Part
 
     @property
     def lower(self) -> Float[np.ndarray, " N"]:
@@ -95,7 +95,7 @@ def bdmc(
         begin = path.coordinates(z)
         begin = begin.expand(options.chains, *begin.shape[1:])
     back = reverse(path, table, begin, noise.fork("reverse"), options, tell)
-    return Sandwich(there, back, batch.x)
+    return Sandwich(there, back, batch)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 __all__ = [
     "curves",
+    "evidence_curve",
     "grid",
     "kl_bars",
     "latent_scatter",
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 from .comparison import paired_differences
+from .evidence import evidence_curve
 from .figures import png, save
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import kl_bars, latent_scatter

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from ..data import Batch, Split, View
+from ..data import Split, View
 from ..data.rows import blocks
 from ..data.view import check_values
 from ..distributions import check_support
+from ..evaluation import BatchLike
 from ..noise import Noise
 
 
@@ -40,7 +41,7 @@ def check_rows(split: Split, view: View, support: str, name: str) -> bool:
     return grey
 
 
-def digest(batches: Iterable[Batch]) -> str:
+def digest(batches: Iterable[BatchLike]) -> str:
     """A digest of data as a model sees them: rows drawn otherwise, other rows, or another order have another one."""
     hasher = hashlib.blake2b(digest_size=8)
     for batch in batches:
