@@ -85,10 +85,14 @@ class BetaBinomial(Factorised):
             yield log_mass.to(self.log_alpha.dtype)
 
     def _log_masses(self) -> Iterator[Tensor]:
-        """Log-probabilities of all levels in float64: each from the one before, at the price of one logarithm."""
+        """Log-probabilities of all levels in float64, each from the one before.
+
+        No log-gammas, whose differences lose digits that a coder needs on both sides: sums of 255 logarithms each.
+        """
         alpha, beta = self._parameters
-        flips = torch.lgamma(_TOP + alpha + beta) - torch.lgamma(alpha + beta)
-        log_mass = torch.lgamma(_TOP + beta) - torch.lgamma(beta) - flips
+        log_mass = torch.zeros_like(alpha)
+        for k in range(_TOP):  # of no heads in 255 flips
+            log_mass = log_mass + ((beta + k) / (alpha + beta + k)).log()
         yield log_mass
         for k in range(_TOP):
             log_mass = log_mass + ((alpha + k) / (beta + (_TOP - 1 - k)) * ((_TOP - k) / (k + 1))).log()
