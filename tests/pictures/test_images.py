@@ -130,6 +130,18 @@ def test_a_traversal_shows_the_dearest_latent_first():
     assert said == ["value of the latent", "−3.0", "3.0", "z3  KL 2.41 nats", "z0  KL 1.00 nats", "z12  KL 0.00 nats"]
 
 
+def test_a_traversal_tells_what_is_committed_and_goes_by_the_rest():
+    rows = np.stack([flat(0, 0.5, 1), flat(1, 0, 0), flat(0, 0, 1)])
+    figure = traversal(rows, [2, 1, 0], [2.0, 1.5, 0.5], [-1, 0, 1], [1.9, 0.5, 0.0])
+    assert [word for word in words(figure) if "KL" in word] == [
+        "z1  KL 1.50 nats, 0.50 committed",
+        "z0  KL 0.50 nats, 0.00 committed",
+        "z2  KL 2.00 nats, 1.90 committed",
+    ]
+    with pytest.raises(ValueError, match="traversal: committed must have the shape"):
+        traversal(rows, [2, 1, 0], [2.0, 1.5, 0.5], [-1, 0, 1], [1.9])
+
+
 def test_a_traversal_tells_values_as_exactly_as_they_are():
     figure = traversal(flat(0, 0.5, 1)[None], [0], [1.0], [-0.75, 0, 0.75])
     assert words(figure)[1:4] == ["−0.75", "0.00", "0.75"]

@@ -174,3 +174,12 @@ def test_what_is_wrong_is_said():
 def test_no_rate_is_promised_by_a_process_that_is_not_stationary(alpha):
     with pytest.raises(ValueError, match="committed_rate: alpha must be above −1 and below 1"):
         committed_rate(alpha, 4)
+
+
+@pytest.mark.parametrize("prior", [AR1((2, 1), rate=1.0), AR1(40, rate=5.0, channels=4), AR1((6, 2), alpha=ALPHA)])
+def test_what_is_committed_latent_by_latent_sums_to_the_promise(prior: AR1):
+    assert prior.committed.shape == prior.event
+    assert_close(float(prior.committed.sum()), prior.rate, atol=1e-5, rtol=1e-5)
+    variance = torch.ones(prior.event).log()  # another factorised posterior pays more
+    paid = prior().kl_by_element_from(DiagonalGaussian(torch.zeros(prior.event), variance))
+    assert paid is not None and paid.sum() > prior.rate

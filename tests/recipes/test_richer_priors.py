@@ -27,6 +27,8 @@ def test_every_datum_pays_the_committed_rate(tmp_path: Path) -> None:
     found = run.evaluate(importance_samples=10).per_datum
     assert found["rate"].min() > 6.0
     np.testing.assert_allclose(found["elbo"], -found["distortion"] - found["rate"], rtol=1e-5)
+    said = run.report().read_text()
+    assert "the prior commits the posterior to δ = 6.00" in said and "most KL beyond what is committed" in said
 
 
 @pytest.mark.parametrize("wrong", [{"channels": 0}, {"steps": 0}, {"rate": -1.0}])

@@ -192,5 +192,5 @@ def test_labels_are_made_where_the_model_is():
 
     model = SimpleNamespace(device=torch.device("meta"), condition=SimpleNamespace(classes=3), sample=sample)
     for label in (None, 2):
-        samples(SimpleNamespace(model=model), 4, label)
+        samples(SimpleNamespace(model=model, recipe=None), 4, label)
     assert [c.device.type for c in given] == ["meta", "meta"]

@@ -61,7 +61,9 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike) -> "Figure":
     return sheet(cells, present.repeat(2, axis=0), labels)
 
 
-def traversal(images: ArrayLike, latents: ArrayLike, kl: ArrayLike, values: ArrayLike) -> "Figure":
+def traversal(
+    images: ArrayLike, latents: ArrayLike, kl: ArrayLike, values: ArrayLike, committed: ArrayLike | None = None
+) -> "Figure":
     """One latent a row, moved from low to high while the others stay; the latent that costs most nats comes first.
 
     Args:
@@ -69,6 +71,8 @@ def traversal(images: ArrayLike, latents: ArrayLike, kl: ArrayLike, values: Arra
         latents: ``(K,)``, the number of each latent, as in ``z[3]``; any order.
         kl: ``(K,)``, the KL of each of these latents, in nats per datum.
         values: ``(steps,)``, what the moved latent was set to.
+        committed: ``(K,)``, how much of each KL is spent whatever the datum is, as with the prior of a δ-VAE; the order
+            is then that of the rest.
 
     Raises:
         ValueError: the lengths do not agree, or the images are not as in ``grid``.
@@ -77,10 +81,13 @@ def traversal(images: ArrayLike, latents: ArrayLike, kl: ArrayLike, values: Arra
     which = _numbers(latents, "traversal: latents", len(made), "one for each row of images")
     cost = _numbers(kl, "traversal: kl", len(made), "one for each row of images")
     moved = _numbers(values, "traversal: values", made.shape[1], "one for each step")
-    order = np.argsort(-cost, kind="stable")
+    spent = np.zeros(len(made)) if committed is None else committed
+    fixed = _numbers(spent, "traversal: committed", len(made), "one for each row of images")
+    order = np.argsort(fixed - cost, kind="stable")
     names = [f"z{int(latent)}" for latent in which]
     wide = max(len(name) for name in names)
-    rows = [f"{names[i].ljust(wide, _FIGURE_SPACE)}  KL {cost[i]:.2f} nats" for i in order]
+    parts = [f", {given:.2f} committed" if committed is not None else "" for given in fixed]
+    rows = [f"{names[i].ljust(wide, _FIGURE_SPACE)}  KL {cost[i]:.2f} nats{parts[i]}" for i in order]
     digits = 1 if np.allclose(moved, moved.round(1), atol=1e-6) else 2
     labels = Labels(rows=rows, columns=[_signed(v, digits) for v in moved], x="value of the latent")
     return sheet(made[order], None, labels)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._checks import positive, positive_int
 from .._shapes import Shape, as_shape
 from ..conditional import Prior
-from ..distributions import AutoregressiveGaussian
+from ..distributions import AutoregressiveGaussian, DiagonalGaussian
 
 
 class AR1(Prior):
@@ -88,6 +88,18 @@ class AR1(Prior):
     def rate(self) -> float:
         """δ in nats: what a factorised posterior pays at the least."""
         return sum(committed_rate(a, self.steps) for a in self.alphas)
+
+    @property
+    def committed(self) -> Tensor:
+        """δ latent by latent in nats, of the shape of z: the KL of the factorised posterior that pays the least."""
+        p = self()
+        precision = (1 + self.alpha.square()) / (1 - self.alpha.square())
+        each = precision.expand(self.steps, -1).clone()
+        each[[0, -1]] = 1 / (1 - self.alpha.square())
+        log_scale = -0.5 * each.log().reshape(self.event)
+        kl = p.kl_by_element_from(DiagonalGaussian(torch.zeros_like(log_scale), log_scale))
+        assert kl is not None
+        return kl
 
     def forward(self, c: Tensor | None = None) -> AutoregressiveGaussian:
         return AutoregressiveGaussian(self.alpha, self.steps, self.flat)

@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import pictures
 from ..data import Batch, Split
 from ..noise import Noise
+from ..priors import AR1
 from .report import Picture, Report, ways_back, write_report
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def draw_traversal(
     run: "Run", index: int = 0, seed: int = 0, out: str | Path | None = None, split: str = "test"
 ) -> Path:
     """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
-    kl = _kl(run)
-    order = np.argsort(-kl, kind="stable")[:_ROWS]
+    kl, committed = _kl(run), _committed(run)
+    order = _order(kl, committed)[:_ROWS]
     rows = run.split(split).x
     if not 0 <= index < len(rows):
         raise ValueError(f"index must be from 0 to {len(rows) - 1}, got {index}.")
@@ -88,7 +89,9 @@ def draw_traversal(
         moved[row, :, int(latent)] = values
     made = _with_observed(_decoded(run, moved.reshape(-1, len(base)), c), batch.x[index], batch.mask)
     images = _array(made).reshape(len(order), _STEPS, *run.split(split).shape)
-    return _written(run, "traversal.png", out, pictures.traversal(images, order, kl[order], values.cpu().numpy()))
+    fixed = None if committed is None else committed[order]
+    drawn = pictures.traversal(images, order, kl[order], values.cpu().numpy(), fixed)
+    return _written(run, "traversal.png", out, drawn)
 
 
 def write_gallery(run: "Run") -> Path:
@@ -133,21 +136,28 @@ def write_gallery(run: "Run") -> Path:
 
 def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[], Path]], None]) -> None:
     size = run.model.latent_shapes[0][0]
-    kl = _kl(run)
-    moved = f"One {part} datum, each latent moved over [−3, 3] in turn; latents with the most information first."
+    kl, committed = _kl(run), _committed(run)
+    most, fixed = "information", ""
+    if committed is not None:
+        most, delta = "KL beyond what is committed", committed.sum()
+        fixed = (
+            f" Of {kl.sum():.2f} nats the prior commits the posterior to δ = {delta:.2f} by construction, whether they "
+        )
+        fixed += f"tell of the datum or not; {kl.sum() - delta:.2f} are beyond."
+    moved = f"One {part} datum, each latent moved over [−3, 3] in turn; latents with the most {most} first.{fixed}"
     add("Traversals", moved, lambda: draw_traversal(run, split=part))
     if kl.any():
         drawn = pictures.kl_bars(kl)
         add(
             "Information per latent",
-            "Mean KL of each latent, largest first.",
+            f"Mean KL of each latent, largest first.{fixed}",
             lambda: _written(run, "kl.png", None, drawn),
         )
     if size >= 2:
         rows = run.split(part)
         few = Split(rows.x[:_SCATTER], None if rows.labels is None else rows.labels[:_SCATTER])
-        codes, dims = run.encode(few)[0], tuple(int(i) for i in np.argsort(-kl, kind="stable")[:2])
-        which = "in the two latents with the most information"
+        codes, dims = run.encode(few)[0], tuple(int(i) for i in _order(kl, committed)[:2])
+        which = f"in the two latents with the most {most}"
         caption = f"Posterior means (for a flow: its centres) of {len(few):,} {part} data {which}."
         drawn = pictures.latent_scatter(codes, few.labels, (dims[0], dims[1]))
         add("Latent space", caption, lambda: _written(run, "latents.png", None, drawn))
@@ -173,6 +183,17 @@ def _kl(run: "Run") -> np.ndarray:
     if found is None:
         return np.zeros(level.z[0, 0].numel())
     return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))
+
+
+def _committed(run: "Run") -> np.ndarray | None:
+    """The part of each latent's KL that its prior commits a factorised posterior to; ``None`` where there is none."""
+    prior = getattr(run.model, "prior", None)
+    return _array(prior.committed.reshape(-1)) if isinstance(prior, AR1) else None
+
+
+def _order(kl: np.ndarray, committed: np.ndarray | None) -> np.ndarray:
+    """Latents in the order of their KL, less what is committed."""
+    return np.argsort((0 if committed is None else committed) - kl, kind="stable")
 
 
 def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
