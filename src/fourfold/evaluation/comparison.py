@@ -5,7 +5,7 @@ __all__ = ["Comparison", "every_pair", "holm", "paired", "unpaired"]
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from math import sqrt
+from math import erfc, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -269,7 +269,7 @@ def _of_differences(d: np.ndarray, means: np.ndarray, better: str | None, level:
         return Comparison(mean, 0.0, (mean, mean), p, p, n, None, better, level, method)
     interval, p = _bca(d, means, mean, level)
     if not (means <= 0).any() or not (means >= 0).any():
-        p = min(p, 2 * _NORMAL.cdf(-abs(mean) / error))
+        p = min(p, erfc(abs(mean) / error / sqrt(2)))
     return Comparison(mean, error, interval, p, p, n, None, better, level, method)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from .._files import whole
 from .._version import __version__
@@ -142,12 +141,12 @@ class RunFolder:
 
     def per_datum(self, row: dict[str, Any]) -> "np.ndarray | None":
         """The numbers ``(N,)`` that this row of the results is the mean of; ``None`` where they are not there whole."""
-        import numpy as np
+        from ..data.readers import read_npz
 
+        file = self._numbers_of(row)
         try:
-            with np.load(self._numbers_of(row), allow_pickle=False) as arrays:
-                values = arrays["values"]
-        except (OSError, ValueError, KeyError, BadZipFile):
+            values = read_npz(file.read_bytes(), str(file))["values"]
+        except (OSError, ValueError, KeyError):
             return None
         return values if values.shape == (row["n"],) else None
 
