@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any, BinaryIO, final
+from typing import Any, final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -177,7 +177,7 @@ def _head(archive: zipfile.ZipFile, name: str) -> tuple[Shape, bool, np.dtype]:
         return _header(stream)
 
 
-def _header(stream: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
+def _header(stream: Any) -> tuple[Shape, bool, np.dtype]:
     version = npy.read_magic(stream)
     return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
 
@@ -187,7 +187,7 @@ def _array(path: Path, name: str) -> np.ndarray:
         return arrays[name.removesuffix(".npy")]
 
 
-def _rows(stream: IO[bytes], sizes: Sequence[int]) -> Iterator[np.ndarray]:
+def _rows(stream: Any, sizes: Sequence[int]) -> Iterator[np.ndarray]:
     """Blocks of an ``.npy`` stream; an array in Fortran order cannot be cut into rows, and is read whole."""
     shape, fortran, dtype = _header(stream)
     item = shape[1:]
@@ -205,7 +205,7 @@ def _rows(stream: IO[bytes], sizes: Sequence[int]) -> Iterator[np.ndarray]:
         raise ValueError("an array has more bytes than its shape says")  # reading to the end checks its CRC too
 
 
-def _exactly(stream: IO[bytes], count: int) -> bytes:
+def _exactly(stream: Any, count: int) -> bytes:
     data = stream.read(count)
     if len(data) < count:
         raise ValueError("an array has fewer bytes than its shape says")
@@ -251,7 +251,7 @@ def _member(name: str, kind: int) -> zipfile.ZipInfo:
     return info
 
 
-def _write_images(contents: Contents, fields: Fields, stream: IO[bytes] | BinaryIO) -> None:
+def _write_images(contents: Contents, fields: Fields, stream: Any) -> None:
     dtype = np.dtype(fields.text("dtype", _DTYPES))
     axes = fields.text("axes", ("same", "no channel", "channels last"))
     empty = stored(np.empty((0, *contents.shape), np.uint8), axes)
@@ -260,7 +260,7 @@ def _write_images(contents: Contents, fields: Fields, stream: IO[bytes] | Binary
         stream.write(stored(block, axes).astype(dtype, copy=False).data)
 
 
-def _write_labels(contents: Contents, labels: Fields, stream: IO[bytes]) -> None:
+def _write_labels(contents: Contents, labels: Fields, stream: Any) -> None:
     dtype = np.dtype(
         labels.text("dtype", [f"{order}{kind}{size}" for order in "<>|" for kind in "iu" for size in "1248"])
     )
@@ -269,5 +269,5 @@ def _write_labels(contents: Contents, labels: Fields, stream: IO[bytes]) -> None
     stream.write(contents.labels().astype(dtype).data)
 
 
-def _write_header(stream: IO[bytes] | BinaryIO, dtype: np.dtype, shape: Shape) -> None:
+def _write_header(stream: Any, dtype: np.dtype, shape: Shape) -> None:
     npy.write_array_header_1_0(stream, {"descr": dtype.str, "fortran_order": False, "shape": shape})

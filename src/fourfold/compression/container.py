@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -43,10 +43,10 @@ class Part:
 
 @final
 class Writer:
-    """Writes a header and then part after part to a file; the last part is of kind ``"end"``.
+    """Writes a header and then part after part; the last part is of kind ``"end"``.
 
     Args:
-        file: where to.
+        write: takes the bytes.
         header: what JSON can hold.
 
     Attributes:
@@ -54,13 +54,13 @@ class Writer:
         sizes: of the contents of the parts, by kind.
     """
 
-    def __init__(self, file: BinaryIO, header: Mapping[str, Any]) -> None:
+    def __init__(self, write: Callable[[bytes], object], header: Mapping[str, Any]) -> None:
         text = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
         if len(text) > _MOST_HEADER:
             raise ContainerError(f"header: wanted at most {_MOST_HEADER:,} bytes, got {len(text):,}. Shorten it.")
         start = _START.pack(_MAGIC, FORMAT, len(text)) + text
-        self._file, self._digest = file, _hash(start).digest()
-        file.write(start + self._digest)
+        self._write, self._digest = write, _hash(start).digest()
+        write(start + self._digest)
         self.size, self.sizes = len(start) + _DIGEST, dict.fromkeys(KINDS, 0)
 
     def add(self, kind: str, content: bytes) -> None:
@@ -72,7 +72,7 @@ class Writer:
         hashed.update(content)
         self._digest = hashed.digest()
         for piece in (head, content, self._digest):
-            self._file.write(piece)
+            self._write(piece)
         self.size += len(head) + len(content) + _DIGEST
         self.sizes[kind] += len(content)
 
@@ -104,7 +104,7 @@ class Container:
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "small.ff"
         ...     with path.open("wb") as file:
-        ...         writer = Writer(file, {"n": 1})
+        ...         writer = Writer(file.write, {"n": 1})
         ...         writer.add("images", b"coded")
         ...         writer.add("end", b"")
         ...     found = Container.open(path)

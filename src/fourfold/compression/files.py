@@ -150,7 +150,7 @@ def compress(
         options=asdict(options.coding),
     )
     with whole(Path(out)) as file:
-        writer = Writer(file, header.to_dict())
+        writer = Writer(file.write, header.to_dict())
         _write_kept(images, writer)
         blocks = _encoded(codec, images, header, options.coding, progress)
         return _write_blocks(blocks, header, writer)
