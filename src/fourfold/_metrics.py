@@ -1,6 +1,6 @@
 """What metrics are called and how they are shown, which way is better, and in what two rows' protocols differ."""
 
-__all__ = ["METRICS", "Differing", "Metric", "described", "differences", "metric_of", "rounded"]
+__all__ = ["METRICS", "Differing", "Metric", "described", "differences", "metric_of", "rounded", "shared"]
 
 import re
 from collections.abc import Mapping
@@ -46,6 +46,25 @@ METRICS = {
     "tc": Metric("total correlation"),
     "two_sample_mmd2": Metric("MMD², generated and real"),
     "two_sample_p": Metric("two-sample p-value"),
+    "aggregate_ksd2": Metric("KSD², q(z) from the score of p(z)"),
+    "aggregate_ksd_p": Metric("p-value, KSD of q(z)"),
+    "aggregate_mmd2": Metric("MMD², q(z) and p(z)"),
+    "aggregate_mmd_p": Metric("p-value, MMD of q(z) and p(z)"),
+    "auc_complexity": Metric("area, PNG bits", better="higher"),
+    "auc_elbo": Metric("area, −ELBO", better="higher"),
+    "auc_excess": Metric("area, −log₂ p(x) − PNG bits", better="higher"),
+    "auc_nll": Metric("area, −log p(x)", better="higher"),
+    "auc_regret": Metric("area, likelihood regret", better="higher"),
+    "auc_waic": Metric("area, −WAIC", better="higher"),
+    "calibration_error": Metric("calibration error (ECE)", better="lower"),
+    "distortion_excess": Metric("distortion above the curve", better="lower"),
+    "frechet_like": Metric("FID-like distance", better="lower"),
+    "frechet_like_floor": Metric("FID-like, real from real"),
+    "frechet_like_limit": Metric("FID-like distance, n → ∞", better="lower"),
+    "kid_like": Metric("KID-like distance", better="lower"),
+    "kid_like_floor": Metric("KID-like, real from real"),
+    "marginal_kl": Metric("KL(q(z) ‖ p(z))"),
+    "pit_distance": Metric("PIT distance (KS)", better="lower"),
 }
 
 # Of two rows that may be compared, these say the same; in the words in which they are told.
@@ -102,19 +121,23 @@ def described(row: Mapping[str, Any], label: str | None = None) -> str:
     return f"{label or metric_of(row['metric']).label} of {', '.join(parts)}, seed {said.get('seed')}; {_budget(row)}"
 
 
+def shared(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows that may be compared say alike, in the words in which it is told."""
+    said = {words: row["protocol"].get(key) for key, words in _SHARED.items()}
+    return {"metric": row["metric"], **said, "n": row["n"], "unit": row["unit"], "estimator": _budget(row)}
+
+
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differing]:
     """In what the protocols of two rows (as in ``results.json``) differ, so that their values must not be compared.
 
     What belongs to the model (recipe, steps, parameters …), to the machine or to the version is no part of it. Whether
     the rows were of the same data, drawn alike, is known from a digest where both have one.
     """
+    said, also = shared(first), shared(second)
+    of_one_set = said["data set"] == also["data set"]
+    asked = [key for key in said if of_one_set or "split" not in key]
+    found = [Differing(key, said[key], also[key]) for key in asked if said[key] != also[key]]
     one, two = first["protocol"], second["protocol"]
-    skipped = ("split", "split_seed") if one.get("dataset") != two.get("dataset") else ()
-    pairs = [("metric", first["metric"], second["metric"])]
-    pairs += [(said, one.get(key), two.get(key)) for key, said in _SHARED.items() if key not in skipped]
-    pairs += [(key, first[key], second[key]) for key in ("n", "unit")]
-    pairs.append(("estimator", _budget(first), _budget(second)))
-    found = [Differing(*pair) for pair in pairs if pair[1] != pair[2]]
     digests = one.get("data_digest"), two.get("data_digest")
     if not found and None not in digests and digests[0] != digests[1]:
         devices = one.get("device"), two.get("device")

@@ -16,11 +16,10 @@ from ..statistics import RBF, Finding, ksd_test, median_bandwidth, median_distan
 from ..trace import Level
 from .batches import BatchLike, ready
 
-#: Of the latents that differ most by themselves, so many are looked at in pairs.
-_CANDIDATES = 8
-#: The plane is chosen with so many draws of each, and drawn with the others.
-_CHOOSING = 500
+#: Directions are looked for from so many latents, and so many random starts, by so many steps.
+_STARTS, _ASCENT = 6, 80
 _STEPS = 61
+_PERMUTATIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,11 @@ class Aggregate:
         ksd: the goodness-of-fit test of draws of q(z) against ∇ log p(z), or ``None``.
         reason: why there is no ``ksd``.
         by_latent: the unbiased MMD² of every single latent, ``(D,)``; levels one after another, from the top.
-        latents: the two latents whose plane tells the two apart best.
-        posterior: draws of q(z) in that plane, ``(m, 2)``: others than those the plane was chosen with.
-        prior: draws of p(z), likewise.
+        directions: two vectors ``(2, D)``: their products with z are the coordinates of the plane that tells the two
+            apart best. Each latent is weighed in units of its own scale, and the two are orthogonal in these.
+        plane: the two-sample test in that plane, of others than the draws it was chosen with.
+        posterior: those draws of q(z) in the plane, ``(m, 2)``.
+        prior: those of p(z).
         surface: the witness function over the plane, ``(k, k)``: above 0 where there is more q(z) than p(z).
         extent: from where to where both of its coordinates go.
     """
@@ -43,7 +44,8 @@ class Aggregate:
     ksd: Finding | None
     reason: str | None
     by_latent: np.ndarray
-    latents: tuple[int, int]
+    directions: np.ndarray
+    plane: Finding
     posterior: np.ndarray
     prior: np.ndarray
     surface: np.ndarray
@@ -125,23 +127,62 @@ def _score(model: Model, batch: BatchLike, levels: tuple[Level, ...]) -> Tensor:
 
 
 def _located(q: Tensor, p: Tensor, noise: Noise, mmd: Finding, ksd: Finding | None, reason: str | None) -> Aggregate:
-    """The two latents that tell the samples apart best, and the witness function over their plane."""
-    few = min(_CHOOSING, len(q) // 2)
-    q1, p1, q2, p2 = q[:few], p[:few], q[few:], p[few:]
-    latents = q.shape[1]
-    alone = [float(_mmd2(q1[:, [d]], p1[:, [d]], noise)) for d in range(latents)]
-    first = sorted(range(latents), key=lambda d: -alone[d])[:_CANDIDATES]
-    pairs = [(a, b) for i, a in enumerate(first) for b in first[i + 1 :]] or [(0, 0)]
-    found = max(pairs, key=lambda pair: _mmd2(q1[:, list(pair)], p1[:, list(pair)], noise))
-    x, y = q2[:, list(found)], p2[:, list(found)]
+    """The plane that tells the samples apart best, and the witness function over it."""
+    half = len(q) // 2  # the plane is chosen with one half, and drawn and tested with the other
+    scale = torch.cat((q, p)).std(0).clamp(min=1e-12)
+    q, p = q / scale, p / scale
+    q1, p1, q2, p2 = q[:half], p[:half], q[half:], p[half:]
+    alone = [float(_mmd2(q1[:, [d]], p1[:, [d]], noise)) for d in range(q.shape[1])]
+    one = _direction(q1, p1, alone, None, noise.fork("first"))
+    two = one if q.shape[1] == 1 else _direction(q1, p1, alone, one, noise.fork("second"))
+    directions = torch.stack((one, two), 1)
+    x, y = q2 @ directions, p2 @ directions
     both = torch.cat((x, y))
-    middle, half = float(both.mean()), 1.05 * float((both - both.mean()).abs().flatten().quantile(0.999))
-    extent = (middle - half, middle + half)
+    # Half the median distance sees heaps and holes, which are smaller than the whole.
+    kernel = RBF(median_bandwidth(both, noise=noise.fork("plane")) / 2)
+    plane = mmd_test(x, y, kernel, permutations=_PERMUTATIONS, noise=noise.fork("in the plane"))
+    middle, reach = float(both.mean()), 1.05 * float((both - both.mean()).abs().flatten().quantile(0.999))
+    extent = (middle - reach, middle + reach)
     steps = torch.linspace(*extent, _STEPS, dtype=x.dtype, device=x.device)
     points = torch.cartesian_prod(steps, steps)
-    values = witness(points, x, y, RBF(median_bandwidth(both, noise=noise.fork("plane")) / 2))
+    values = witness(points, x, y, kernel)
     posterior, prior, surface = (one.cpu().numpy() for one in (x, y, values.reshape(_STEPS, _STEPS)))
-    return Aggregate(mmd, ksd, reason, np.array(alone), found, posterior, prior, surface, extent)
+    weights = (directions / scale[:, None]).T.cpu().numpy()
+    return Aggregate(mmd, ksd, reason, np.array(alone), weights, plane, posterior, prior, surface, extent)
+
+
+def _direction(q: Tensor, p: Tensor, alone: list[float], avoid: Tensor | None, noise: Noise) -> Tensor:
+    """The unit vector along which the samples differ most, by ascent from many starts, orthogonal to another.
+
+    Along a line the MMD of a Gaussian kernel is the weighted distance of two characteristic functions, at a few
+    frequencies: linear in the number of draws.
+    """
+    d = q.shape[1]
+    first = sorted(range(d), key=lambda i: -alone[i])[:_STARTS]
+    axes = torch.eye(d, dtype=q.dtype, device=q.device)[first]
+    spread = torch.linalg.eigh(torch.cov(q.T).reshape(d, d) - torch.cov(p.T).reshape(d, d)).eigenvectors.T
+    starts = torch.cat(((q.mean(0) - p.mean(0))[None], axes, spread[:2], spread[-2:], noise.normal((_STARTS, d)).to(q)))
+    at = torch.arange(1, 13, dtype=q.dtype, device=q.device) / 4
+    weight = torch.exp(-at.square() / 2)
+
+    def unit(free: Tensor) -> Tensor:
+        free = free if avoid is None else free - (free @ avoid)[:, None] * avoid
+        return free / free.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    def distance(vectors: Tensor) -> Tensor:
+        angles = [(sample @ vectors.T)[..., None] * at for sample in (q, p)]
+        parts = [(wave(angles[0]).mean(0) - wave(angles[1]).mean(0)).square() for wave in (torch.cos, torch.sin)]
+        return ((parts[0] + parts[1]) * weight).sum(1)
+
+    with torch.enable_grad():
+        free = starts.clone().requires_grad_()
+        ascent = torch.optim.Adam([free], lr=0.05)
+        for _ in range(_ASCENT):
+            (free.grad,) = torch.autograd.grad(-distance(unit(free)).sum(), [free])
+            ascent.step()
+    with torch.no_grad():
+        found = unit(free)
+        return found[distance(found).argmax()]
 
 
 def _mmd2(x: Tensor, y: Tensor, noise: Noise) -> Tensor:

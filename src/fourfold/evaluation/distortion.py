@@ -19,7 +19,7 @@ from .batches import BatchLike, ready
 from .importance import Progress
 
 #: Enough for a picture of 50-dimensional latents.
-CURVE = Annealing(temperatures=300, chains=8, keep=31)
+CURVE = Annealing(temperatures=300, chains=8, keep=101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def rate_distortion(
     if options.start != "prior" or options.keep < 2:
         raise ValueError(
             f"rate_distortion: the curve is of p(z) p(x|z)^β, with at least 2 β: wanted start 'prior' and keep >= 2, "
-            f"got {options.start!r} and {options.keep}. Use Annealing(keep=31)."
+            f"got {options.start!r} and {options.keep}. Use Annealing(keep=101)."
         )
     sharp = _Sharpened(model, positive(most, "rate_distortion: most")).eval()
     rates, distortions, accepted, betas = [], [], [], np.empty(0)

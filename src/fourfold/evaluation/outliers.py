@@ -1,8 +1,8 @@
 """Out-of-distribution scores, and how well each of them tells foreign data from the model's own."""
 
-__all__ = ["CORRUPTIONS", "Roc", "corrupted", "png_bits", "roc", "waic"]
+__all__ = ["CORRUPTIONS", "REGRET", "Roc", "corrupted", "likelihood_regret", "png_bits", "roc", "waic"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -10,7 +10,12 @@ import numpy as np
 import torch
 
 from .._checks import choice, positive_int
+from ..models import Model
 from ..noise import Noise
+from .batches import BatchLike
+from .gap import GapOptions, inference_gaps
+from .importance import Progress
+from .local import Ascent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,40 @@ def _area(negatives: np.ndarray, positives: np.ndarray) -> float:
     """P(outlier > inlier) + P(tie) / 2, from counts at each level of the score, rising."""
     below = negatives.cumsum() - negatives
     return float(positives @ (below + 0.5 * negatives) / (negatives.sum() * positives.sum()))
+
+
+#: Fewer and longer steps than for a gap: all data get the same.
+REGRET = GapOptions(ascent=Ascent(steps=100, draws=4, lr=0.03), samples=200, flow=False)
+
+
+def likelihood_regret(
+    model: Model,
+    batches: Iterable[BatchLike],
+    noise: Noise,
+    options: GapOptions = REGRET,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    r"""The likelihood regret of each datum in nats, ``(N,)``: what the encoder lost by not having seen its like.
+
+    .. math:: \mathrm{LR}(x) = \max_{q} \mathcal{L}(x; q) - \mathcal{L}(x; q_\phi)
+
+    It is the amortisation gap of the datum (see ``inference_gaps``), never far below 0: a search that wins nothing by
+    a trial of its own is put back to where it began.
+
+    Args:
+        model: any model with one group of latents whose posterior is one network and a head, in eval mode.
+        batches: the data.
+        noise: its forks draw z.
+        options: how the best q is looked for, and how many draws measure the bounds.
+        progress: told (done, total) decoded rows.
+
+    Raises:
+        ValueError: a posterior without parameters of a datum's own, and as ``inference_gaps``.
+
+    References:
+        Xiao, Yan and Amit 2020, "Likelihood regret", arXiv:2003.02977.
+    """
+    return inference_gaps(model, batches, noise, options, progress=progress).parts["amortisation_gap"]
 
 
 def waic(log_p: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Pictures of latents: where the data lie in them, and what each of them costs."""
 
-__all__ = ["kl_bars", "latent_scatter"]
+__all__ = ["COLOURS", "kl_bars", "latent_scatter"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Ten colours made to be told apart also by the colour-blind (Petroff 2021, arXiv:2107.02270).
-_COLOURS = (
+COLOURS = (
     "#3f90da", "#e76300", "#bd1f01", "#717581", "#832db6", "#a96b59", "#94a4a2", "#b9ac70", "#ffa90e", "#92dadd",
 )  # fmt: skip
 _MARKERS = "o^s"
@@ -61,10 +61,10 @@ def _draw_points(axes: "Axes", points: NDArray[Any], groups: NDArray[Any] | None
         "linewidths": 0,
     }
     if groups is None:
-        axes.scatter(*points.T, color=_COLOURS[0], **look)
+        axes.scatter(*points.T, color=COLOURS[0], **look)
         return
     classes, index = np.unique(groups, return_inverse=True)
-    if len(classes) > len(_COLOURS) * len(_MARKERS):
+    if len(classes) > len(COLOURS) * len(_MARKERS):
         from matplotlib.cm import ScalarMappable
 
         drawn = axes.scatter(*points.T, c=index, cmap="viridis", **look)
@@ -74,9 +74,9 @@ def _draw_points(axes: "Axes", points: NDArray[Any], groups: NDArray[Any] | None
         bar.ax.tick_params(labelsize=SMALL, colors=GREY, labelcolor=INK)
         bar.outline.set_visible(False)  # pyright: ignore
         return
-    colours = np.array(_COLOURS)[index % len(_COLOURS)]
+    colours = np.array(COLOURS)[index % len(COLOURS)]
     for shape, marker in enumerate(_MARKERS):
-        here = index // len(_COLOURS) == shape
+        here = index // len(COLOURS) == shape
         if here.any():
             axes.scatter(*points[here].T, c=colours[here], marker=marker, **look)
     _name_classes(
@@ -91,7 +91,7 @@ def _name_classes(axes: "Axes", names: list[str], centres: list[NDArray[Any]]) -
 
     handles = [
         Line2D(
-            [], [], linestyle="", markersize=6, marker=_MARKERS[i // len(_COLOURS)], color=_COLOURS[i % len(_COLOURS)]
+            [], [], linestyle="", markersize=6, marker=_MARKERS[i // len(COLOURS)], color=COLOURS[i % len(COLOURS)]
         )
         for i in range(len(names))
     ]
@@ -101,7 +101,7 @@ def _name_classes(axes: "Axes", names: list[str], centres: list[NDArray[Any]]) -
     )  # fmt: skip
     for text in said.get_texts():
         text.set_parse_math(False)
-    if len(names) <= len(_COLOURS) and max(map(len, names)) <= 12:
+    if len(names) <= len(COLOURS) and max(map(len, names)) <= 12:
         for name, centre in zip(names, centres, strict=True):
             axes.annotate(
                 name, tuple(centre), ha="center", va="center", fontsize=TEXT + 1, weight="bold", color=INK,
