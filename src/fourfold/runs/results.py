@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._checks import unknown
-from .._metrics import described, differences, metric_of, rounded
+from .._metrics import described, differences, metric_of, rounded, shared
 from .folder import RunError, RunFolder
 
 _Row = Mapping[str, Any]
@@ -203,19 +203,20 @@ def _same(row: _Row, other: _Row) -> bool:
 
 
 def _usual(found: Sequence[Found], metric: str, by_data: bool) -> dict[Any, _Row]:
-    """For each data set (or for all) a row of the protocol that most runs have; of equals the one of most data."""
-    groups: dict[Any, list[list[_Row]]] = {}
+    """For each data set (or for all) a row of the protocol that most runs have; of equals, test data and then most."""
+    votes: dict[Any, Counter[str]] = {}
+    newest: dict[Any, dict[str, _Row]] = {}
     for one in found:
-        if rows := [row for row in one.rows if row["metric"] == metric]:
-            groups.setdefault(one.facts["data"] if by_data else None, []).append(rows)
-    chosen = {}
-    for data, runs in groups.items():
-        every = [row for rows in runs for row in rows]
-        votes = Counter(
-            {i: sum(any(not differences(row, r) for r in rows) for rows in runs) for i, row in enumerate(every)}
-        )
-        chosen[data] = every[max(votes, key=lambda i: (votes[i], every[i]["n"], i))]
-    return chosen
+        data = one.facts["data"] if by_data else None
+        rows = {json.dumps(shared(row)): row for row in one.rows if row["metric"] == metric}
+        votes.setdefault(data, Counter()).update(rows.keys())
+        newest.setdefault(data, {}).update(rows)
+
+    def rank(data: Any, key: str) -> tuple[int, bool, int]:
+        row = newest[data][key]
+        return votes[data][key], row["protocol"].get("data_part") == "test", row["n"]
+
+    return {data: rows[max(rows, key=lambda key, of=data: rank(of, key))] for data, rows in newest.items() if rows}
 
 
 def _shown(one: Found, metric: str, usual: Mapping[Any, _Row]) -> tuple[_Row, str] | None:
