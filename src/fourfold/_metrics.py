@@ -26,6 +26,8 @@ class Metric:
 
 METRICS = {
     "active_units": Metric("active units"),
+    "amortisation_gap": Metric("amortisation gap", better="lower"),
+    "approximation_gap": Metric("approximation gap", better="lower"),
     "bdmc_elbo": Metric("−ELBO, simulated data", -1),
     "bdmc_gap": Metric("sandwich, simulated data"),
     "bdmc_lower": Metric("log p(x) from below, simulated data"),
@@ -37,7 +39,13 @@ METRICS = {
     "cross_entropy_objective": Metric("its sum with the rate (no bound)", better="lower"),
     "dwkl": Metric("dimension-wise KL"),
     "elbo": Metric("−ELBO", -1, "higher"),
+    "elbo_best": Metric("−ELBO, best q of each datum", -1, "higher"),
+    "elbo_encoder": Metric("−ELBO, encoder's q", -1, "higher"),
+    "elbo_flow": Metric("−ELBO, best flow of each datum", -1, "higher"),
+    "flow_gain": Metric("won by a flow"),
+    "flow_gap": Metric("left by the flow", better="lower"),
     "is_gap": Metric("log p(x) − IS"),
+    "log_p": Metric("−log p(x)", -1, "higher"),
     "mi": Metric("mutual information"),
     "nll_ais": Metric("NLL (AIS)", better="lower"),
     "nll_is": Metric("NLL (IS)", better="lower"),

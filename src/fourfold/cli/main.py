@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("use", "measure a run: ELBO, rate, distortion, importance-sampled NLL, active units"),
     "diagnose": ("diagnose", "latents, q(z) against p(z), rate-distortion, calibration, draws against data, outliers"),
     "evidence": ("evidence", "how loose is the bound? importance sampling, AIS and BDMC on the same data"),
+    "gap": ("gap", "what is the looseness made of? the encoder, or the family of posteriors"),
     "sample": ("look", "draw from the model, as a picture or an array"),
     "reconstruct": ("look", "data beside their reconstructions, as a picture"),
     "traverse": ("look", "one latent at a time through its range, as a picture"),

@@ -4,6 +4,7 @@ __all__ = [
     "ActiveUnits",
     "Annealed",
     "Annealing",
+    "Ascent",
     "BatchLike",
     "Comparison",
     "Decomposition",
@@ -11,6 +12,8 @@ __all__ = [
     "EvaluationOptions",
     "Evidence",
     "EvidenceOptions",
+    "GapOptions",
+    "Gaps",
     "ImportanceCurve",
     "PerDatum",
     "Pilot",
@@ -29,6 +32,7 @@ __all__ = [
     "every_pair",
     "holm",
     "importance_curve",
+    "inference_gaps",
     "log_weights",
     "nll_importance",
     "paired",
@@ -47,7 +51,9 @@ from .curve import ImportanceCurve, importance_curve
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .evaluate import Evaluation, EvaluationOptions, evaluate
 from .evidence import Evidence, EvidenceOptions, evidence
+from .gap import GapOptions, Gaps, inference_gaps
 from .importance import Progress, Sampling, log_weights, nll_importance
+from .local import Ascent
 from .rows import Row, table
 from .samples import two_sample
 from .units import ActiveUnits, active_units, posterior_means

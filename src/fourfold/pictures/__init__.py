@@ -3,6 +3,7 @@
 __all__ = [
     "curves",
     "evidence_curve",
+    "gap_bars",
     "grid",
     "kl_bars",
     "latent_scatter",
@@ -20,6 +21,7 @@ __all__ = [
 from .comparison import paired_differences
 from .evidence import evidence_curve
 from .figures import png, save
+from .gap import gap_bars
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import kl_bars, latent_scatter
 from .training import curves
