@@ -18,7 +18,8 @@ from .._shapes import Shape
 from ..data.rows import Array
 from .container import ContainerError
 from .fields import Fields
-from .images import Contents, Images, axes_of, codes_of, stored, turned
+from .header import Contents
+from .images import Images, axes_of, codes_of, stored, turned
 
 _X = ("x", "images", "image", "data", "inputs", "arr_0")
 _Y = ("y", "labels", "label", "targets", "target")
@@ -214,7 +215,7 @@ def _exactly(stream: Any, count: int) -> bytes:
 
 def write_npy(contents: Contents, path: Path) -> None:
     """Writes the images as an ``.npy`` file, in C order; nothing is there before all of it is."""
-    fields = Fields(contents.form, str(path))
+    fields = Fields(contents.header.form, contents.where)
     with whole(path) as file:
         _write_images(contents, fields, file)
 
@@ -225,12 +226,12 @@ def write_npz(contents: Contents, path: Path) -> None:
     Raises:
         ContainerError: if the form is not that of an ``.npz`` file.
     """
-    fields = Fields(contents.form, str(path))
+    fields = Fields(contents.header.form, contents.where)
     images, members, kept = fields.text("images"), fields.texts("members"), fields.texts("kept")
-    labels = Fields(fields.inner("labels"), str(path)) if fields.has("labels") else None
+    labels = Fields(fields.inner("labels"), contents.where) if fields.has("labels") else None
     made = [images, *kept, *([labels.text("member")] if labels else [])]
     if sorted(made) != sorted(members):
-        raise ContainerError(f"{path}: the file says that it holds {members[:5]}, but it has {made[:5]}.")
+        raise ContainerError(f"{contents.where}: says that it holds {members[:5]}, but it has {made[:5]}.")
     kind = zipfile.ZIP_DEFLATED if fields.flag("deflated") else zipfile.ZIP_STORED
     with whole(path) as file, zipfile.ZipFile(file, "w", kind) as archive:
         for name in members:
@@ -254,8 +255,8 @@ def _member(name: str, kind: int) -> zipfile.ZipInfo:
 def _write_images(contents: Contents, fields: Fields, stream: Any) -> None:
     dtype = np.dtype(fields.text("dtype", _DTYPES))
     axes = fields.text("axes", ("same", "no channel", "channels last"))
-    empty = stored(np.empty((0, *contents.shape), np.uint8), axes)
-    _write_header(stream, dtype, (contents.n, *empty.shape[1:]))
+    empty = stored(np.empty((0, *contents.header.shape), np.uint8), axes)
+    _write_header(stream, dtype, (contents.header.n, *empty.shape[1:]))
     for block in contents.images():
         stream.write(stored(block, axes).astype(dtype, copy=False).data)
 
@@ -264,7 +265,7 @@ def _write_labels(contents: Contents, labels: Fields, stream: Any) -> None:
     dtype = np.dtype(
         labels.text("dtype", [f"{order}{kind}{size}" for order in "<>|" for kind in "iu" for size in "1248"])
     )
-    shape = (contents.n, 1) if labels.flag("column") else (contents.n,)
+    shape = (contents.header.n, 1) if labels.flag("column") else (contents.header.n,)
     _write_header(stream, dtype, shape)
     stream.write(contents.labels().astype(dtype).data)
 

@@ -96,4 +96,4 @@ class Fields:
 
     def _refuse(self, name: str, wanted: str) -> NoReturn:
         got = str(self.entries.get(name, "nothing"))[:60]
-        raise ContainerError(f"{self._where}: {name} in its header: wanted {wanted}, got {got!r}. Get the file again.")
+        raise ContainerError(f"{self._where}: {name}: wanted {wanted}, got {got!r}. It was not written by fourfold.")

@@ -1,14 +1,16 @@
 """What an ``.ff`` file says of itself, and how a model is told from another."""
 
-__all__ = ["Header", "model_digest", "sizes_of", "versions_here"]
+__all__ = ["Contents", "Header", "model_digest", "sizes_of", "versions_here"]
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from typing import Any, final
 
+import numpy as np
 import torch
 
 from .._shapes import Shape
@@ -80,6 +82,26 @@ class Header:
                 f"{where}: {n} images of shape {shape} in {blocks} blocks, scale {scale}: its header means nothing."
             )
         return cls(n, shape, scale, blocks, labels, **objects)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What an ``.ff`` file gives back: blocks of images, the labels, and what was kept beside them.
+
+    Args:
+        where: the file, for errors.
+        header: of it.
+        images: starts decoding: blocks of images, uint8, ``(size, *shape)``.
+        kept: the pieces of what was kept under a name.
+        labels: the labels that the model was told.
+    """
+
+    where: str
+    header: Header
+    images: Callable[[], Iterator[np.ndarray]]
+    kept: Callable[[str], Iterator[bytes]]
+    labels: Callable[[], np.ndarray]
 
 
 def sizes_of(n: int, blocks: int) -> list[int]:

@@ -1,11 +1,10 @@
 """Images as they come and as they go: what every source of them offers, and what is needed to write them back."""
 
-__all__ = ["Contents", "Images", "axes_of", "codes_of", "stored", "turned"]
+__all__ = ["Images", "axes_of", "codes_of", "stored", "turned"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,28 +35,6 @@ class Images(ABC):
     def name(self, row: int) -> str:
         """What one image is called in errors."""
         return f"row {row}"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What an ``.ff`` file gives back: blocks of images, the labels, and what was kept beside them.
-
-    Args:
-        n: how many images there are.
-        shape: of one, as the model has it.
-        form: of the source, see :class:`Images`.
-        images: starts decoding: blocks of images, uint8, ``(size, *shape)``.
-        kept: the pieces of what was kept under a name.
-        labels: the labels that the model was told.
-    """
-
-    n: int
-    shape: Shape
-    form: dict[str, Any]
-    images: Callable[[], Iterator[np.ndarray]]
-    kept: Callable[[str], Iterator[bytes]]
-    labels: Callable[[], np.ndarray]
 
 
 def axes_of(item: Shape, shape: Shape, where: str) -> str:

@@ -17,7 +17,8 @@ from .._files import whole
 from .._shapes import Shape
 from ..data.images import Source, describe, folder_sources, zip_sources
 from .container import ContainerError
-from .images import Contents, Images, codes_of
+from .header import Contents
+from .images import Images, codes_of
 
 _FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 _MODES = {"1": 1, "L": 1, "RGB": 3}  # and how many channels each has
@@ -142,7 +143,7 @@ def write_folder(contents: Contents, path: Path) -> None:
     if part.exists():
         raise FileExistsError(f"--out: {part} is in the way, left by a command that was killed. Remove it.")
     try:
-        for name, data in _files(contents, str(path)):
+        for name, data in _files(contents):
             goal = part / name
             goal.parent.mkdir(parents=True, exist_ok=True)
             goal.write_bytes(data)
@@ -155,15 +156,15 @@ def write_folder(contents: Contents, path: Path) -> None:
 def write_zip(contents: Contents, path: Path) -> None:
     """Writes the pictures into a zip archive, under the names they had."""
     with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in _files(contents, str(path)):
+        for name, data in _files(contents):
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-def _files(contents: Contents, where: str) -> Iterator[tuple[str, bytes]]:
+def _files(contents: Contents) -> Iterator[tuple[str, bytes]]:
     """Name and content of every picture."""
     from PIL import Image
 
-    names, modes = _listed(contents, where)
+    names, modes = _listed(contents)
     row = 0
     for block in contents.images():
         for pixels in block:
@@ -176,22 +177,29 @@ def _files(contents: Contents, where: str) -> Iterator[tuple[str, bytes]]:
             row += 1
 
 
-def _listed(contents: Contents, where: str) -> tuple[list[str], list[str]]:
+def _listed(contents: Contents) -> tuple[list[str], list[str]]:
     """The names and the modes of the pictures: harmless names, one each, and modes that go with the shape."""
+    where = contents.where
     try:
         found = json.loads(b"".join(contents.kept(_KEPT)))
         names, modes = found["names"], found["modes"]
     except (ValueError, RecursionError, KeyError, TypeError):
         raise ContainerError(f"{where}: its list of pictures cannot be read. Get the file again.") from None
-    modes = [modes] * contents.n if isinstance(modes, str) else modes
+    modes = [modes] * contents.header.n if isinstance(modes, str) else modes
     for each in (names, modes):
-        if not isinstance(each, list) or len(each) != contents.n or not all(isinstance(one, str) for one in each):
-            raise ContainerError(f"{where}: its list of pictures is not one of {contents.n:,}. Get the file again.")
+        if (
+            not isinstance(each, list)
+            or len(each) != contents.header.n
+            or not all(isinstance(one, str) for one in each)
+        ):
+            raise ContainerError(
+                f"{where}: its list of pictures is not one of {contents.header.n:,}. Get the file again."
+            )
     if any(PurePosixPath(name).suffix.lower() not in _FORMATS for name in names):
         raise ContainerError(f"{where}: some of its names do not end in {', '.join(_FORMATS)}.")
-    channels = contents.shape[0] if len(contents.shape) == 3 else 0
+    channels = contents.header.shape[0] if len(contents.header.shape) == 3 else 0
     if any(_MODES.get(mode) != channels for mode in set(modes)):
-        raise ContainerError(f"{where}: modes {sorted(set(modes))[:5]} do not go with shape {contents.shape}.")
+        raise ContainerError(f"{where}: modes {sorted(set(modes))[:5]} do not go with shape {contents.header.shape}.")
     _check_names(names, where)
     return names, modes
 

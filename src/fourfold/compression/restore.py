@@ -18,8 +18,7 @@ from .codec import Codec, Progress, check_codable
 from .container import Container, ContainerError, Part
 from .fields import Fields
 from .files import INDEX, PIECE, Compressed, later
-from .header import Header, model_digest, versions_here
-from .images import Contents
+from .header import Contents, Header, model_digest, versions_here
 from .pictures import write_folder, write_zip
 
 _MOST_RECORD = 1 << 26
@@ -70,9 +69,17 @@ def decompress(model: Model, path: str | Path, out: str | Path, progress: Progre
             f"{path}: compressed with the model {header.model['digest']}{_known(header)}, but this model is {digest}. "
             "Give the run it was compressed with, at the same checkpoint."
         )
-    source = _Source(container, header, check_codable(model, header.shape), progress)
-    write(Contents(header.n, header.shape, header.form, source.images, source.kept, source.labels), Path(out))
+    source = _Source(container, header, _codec(model, header, str(path)), progress)
+    write(Contents(str(path), header, source.images, source.kept, source.labels), Path(out))
     return header
+
+
+def _codec(model: Model, header: Header, where: str) -> Codec:
+    try:
+        return check_codable(model, header.shape)
+    except ValueError as error:
+        text = f"{where}: shape {header.shape} in its header does not go with this model: {error}"
+        raise ContainerError(text) from error
 
 
 def writer_of(header: Header, out: Path) -> Callable[[Contents, Path], None]:
@@ -100,8 +107,8 @@ def _known(header: Header) -> str:
 
 def _check_versions(header: Header, where: str) -> None:
     """Entropy coders of two versions need not agree."""
-    theirs, ours = (str(versions.get("constriction")) for versions in (header.versions, versions_here()))
-    if theirs.split(".")[:2] != ours.split(".")[:2]:
+    theirs, ours = Fields(header.versions, where).text("constriction"), versions_here()["constriction"]
+    if ours and theirs.split(".")[:2] != ours.split(".")[:2]:
         raise ContainerError(
             f"{where}: coded with constriction {theirs}, and this is {ours}. Install the version that it was coded "
             f"with: pip install constriction=={theirs}."
@@ -127,8 +134,9 @@ class _Source:
             block = self._block(part, size, number)
             try:
                 x = self._codec.decode(block, c, later(done, size, header.n, self._progress))
-            except Damaged as error:
-                raise ContainerError(f"{self._where}, block {number}: {error}") from None
+            except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:  # whatever a hostile one causes
+                why = error if isinstance(error, Damaged) else f"it does not decode ({error})"
+                raise ContainerError(f"{self._where}, block {number}: {why}") from error
             x = np.ascontiguousarray(x.astype(np.uint8, copy=False) * np.uint8(header.scale))
             digest.update(x.data)
             done += size
