@@ -23,6 +23,7 @@ class Chunk:
     Attributes:
         stack: what symbols are pushed on and popped from.
         rounder: of the numbers that feed the coder.
+        index: which chunk it is.
         n: how many of the rows are data.
         rows: of every tensor that goes through the model; below the data there are zeros.
         bits: what was pushed less what was popped, by the model's own, unrounded numbers.
@@ -30,6 +31,7 @@ class Chunk:
 
     stack: Stack
     rounder: Rounder
+    index: int
     n: int
     rows: int
     bits: float = 0.0

@@ -97,7 +97,7 @@ class Codec:
             x, left = self._decoded(block, _tensor(c, block.n), progress)
         except (Empty, ValueError, IndexError, OverflowError) as error:
             raise Damaged(f"{_DAMAGED} ({error})") from error
-        if not np.array_equal(left, seed_words(block.seed, block.initial_words)):
+        if not np.array_equal(left, seed_words(str(block.seed), block.initial_words)):
             raise Damaged(f"{_DAMAGED} (what is left of the stack is not what it began with)")
         return x
 
@@ -116,14 +116,14 @@ class Codec:
         while done < n:
             size = min(size, n - done)
             part = slice(done, done + size)
-            chunk = Chunk(stack, Rounder(), size, rows)
+            chunk = Chunk(stack, Rounder(), len(sizes), size, rows)
             before = stack.mark()
             order.encode(chunk, self._rows(x[part], rows), _padded(None if c is None else c[part], rows))
             shifts += [(len(sizes), *key, shift) for key, shift in chunk.rounder.shifts.items()]
             sizes.append(size)
             done, bits = done + size, bits + chunk.bits
             # What the next chunk borrows is no more than what data have put on the stack so far.
-            each = max(before - stack.trough, 1) / size
+            each = (before - stack.trough + 1) / size
             size = int(min(max((stack.depth - stack.lowest) / each, 1), rows))
             if progress is not None:
                 progress(done, total)
@@ -134,14 +134,18 @@ class Codec:
 
     def _decoded(self, block: Block, c: Tensor | None, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
         self._fits(block)
-        x, stack, order = np.empty((block.n, *self._data), block.dtype), Stack(block.words), self._order(block.grids)
+        x, stack, order = (
+            np.empty((block.n, *self._data), block.dtype),
+            Stack(block.words, block.seed),
+            self._order(block.grids),
+        )
         known: dict[int, dict[tuple[int, int, int], int]] = defaultdict(dict)
         for i, slot, step, part, shift in block.shifts:
             known[i][slot, step, part] = shift
         end = block.n
         for i, size in reversed(list(enumerate(block.sizes))):
             part = slice(end - size, end)
-            chunk = Chunk(stack, Rounder(known[i]), size, block.chunk)
+            chunk = Chunk(stack, Rounder(known[i]), i, size, block.chunk)
             made = order.decode(chunk, self._data, _padded(None if c is None else c[part], block.chunk))
             x[part] = np.rint(made[:size].numpy() * (self.levels - 1)).astype(block.dtype)
             end -= size

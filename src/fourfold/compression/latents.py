@@ -170,8 +170,9 @@ def _origin(chunk: Chunk, place: Place, p: Mixture, z: Tensor) -> tuple[Tables, 
 
 
 def _which(chunk: Chunk, key: Key, logs: Tensor) -> tuple[Tables, np.ndarray]:
-    values = chunk.array(logs)[:, None]
-    return Tables(chunk.rounder(key, np.maximum(values, FLOOR), FINENESS)), values
+    values = chunk.array(logs)
+    whole = chunk.rounder(key, np.maximum(values, FLOOR), FINENESS)
+    return Tables(whole.T[..., None]), values
 
 
 def _component(chunk: Chunk, p: Mixture, k: np.ndarray) -> Distribution:
@@ -181,4 +182,4 @@ def _component(chunk: Chunk, p: Mixture, k: np.ndarray) -> Distribution:
 
 
 def _taken(logs: np.ndarray, k: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(logs, k[..., None], -1)
+    return np.take_along_axis(logs, k, -1)

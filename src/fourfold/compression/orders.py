@@ -49,6 +49,16 @@ class Order(ABC):
     def _q(self, level: int) -> Place:
         return Place(len(self.grids) + 1 + level, self.grids[level], Drawn)
 
+    def _draw(self, chunk: Chunk, level: int, q: Distribution) -> Tensor:
+        """z of a level, popped under its posterior."""
+        chunk.stack.stir(f"{chunk.index} {level}")
+        return pop_latent(chunk, self._q(level), q)
+
+    def _put_back(self, chunk: Chunk, level: int, q: Distribution, z: Tensor) -> None:
+        """What undoes it."""
+        push_latent(chunk, self._q(level), q, z)
+        chunk.stack.stir(f"{chunk.index} {level}")
+
     def _at(self, x: Tensor, z: dict[int, Tensor], c: Tensor | None, q: bool = True) -> Trace:
         """The model's distributions where z is known; zeros stand for the rest."""
         shapes = self.model.latent_shapes
@@ -72,7 +82,7 @@ class BitsBack(Order):
 
         def pick(i: int, q: Distribution) -> Tensor:
             level = self.visits[len(z)]
-            z[level] = pop_latent(chunk, self._q(level), q)
+            z[level] = self._draw(chunk, level, q)
             return z[level][None]
 
         trace = self.model.infer(x, c, pick)
@@ -92,7 +102,7 @@ class BitsBack(Order):
         if z:
             trace = self._at(x, z, c)
             for level in reversed(self.visits):
-                push_latent(chunk, self._q(level), trace.levels[level].q, z[level])
+                self._put_back(chunk, level, trace.levels[level].q, z[level])
         return x
 
 
@@ -114,7 +124,7 @@ class BitSwap(Order):
             level = self.visits[len(z)]
             if z:
                 self._push_known(chunk, level + 1, x, z, c)
-            z[level] = pop_latent(chunk, self._q(level), q)
+            z[level] = self._draw(chunk, level, q)
             return z[level][None]
 
         self.model.infer(x, c, pick)
@@ -137,11 +147,11 @@ class BitSwap(Order):
             level = len(z)
             z[level] = pop_latent(chunk, self._p(level), p)
             if level:
-                push_latent(chunk, self._q(level - 1), self._at(x, z, c).levels[level - 1].q, z[level - 1])
+                self._put_back(chunk, level - 1, self._at(x, z, c).levels[level - 1].q, z[level - 1])
             return z[level]
 
         made = self.model.generate(chunk.rows, c, pick)
         x = pop_data(chunk, len(self.grids), made.p_x)
         last = len(self.grids) - 1
-        push_latent(chunk, self._q(last), self._at(x, z, c).levels[last].q, z[last])
+        self._put_back(chunk, last, self._at(x, z, c).levels[last].q, z[last])
         return x

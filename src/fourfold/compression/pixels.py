@@ -64,8 +64,8 @@ def _symbols(chunk: Chunk, slot: int, step: int, piece: Factorised) -> Symbols:
     if isinstance(piece, Bernoulli):
         return Coins(chunk.rounder((slot, step, 0), chunk.array(piece.logits), FINENESS))
     # One level at a time: all of them as floating-point numbers would not fit into memory.
-    index = np.empty((chunk.n, size(piece.event_shape), piece.levels), dtype=np.int16)
-    for level, logs in enumerate(piece.log_prob_by_level()):
-        raised = np.maximum(chunk.array(logs), FLOOR)
-        index[..., level] = chunk.rounder((slot, step, level), raised, FINENESS)
-    return Tables(index)
+    logs = np.empty((piece.levels, chunk.n, size(piece.event_shape)), dtype=np.int16)
+    for level, values in enumerate(piece.log_prob_by_level()):
+        raised = np.maximum(chunk.array(values), FLOOR)
+        logs[level] = chunk.rounder((slot, step, level), raised, FINENESS)
+    return Tables(logs)

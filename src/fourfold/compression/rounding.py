@@ -3,12 +3,15 @@
 __all__ = ["Rounder"]
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import final
 
 import numpy as np
 
+from .block import NotCodable
+
 # Outputs of one network on the same input differ from one batch shape, thread count or machine to the next by some
-# 1e-15 of their size in float64. Up to this, relative to 1 + their size, they are allowed to.
+# 1e-15 of their size in float64. Up to this, relative to 1 + the largest of them, they are allowed to.
 _TOLERANCE = 4e-10
 _SHIFTS = 256
 
@@ -20,8 +23,8 @@ Key = tuple[int, int, int]
 class Rounder:
     r"""Rounds to whole multiples, on a grid that is shifted until no number lies near a boundary between two.
 
-    .. math:: j = \mathrm{round}(v / g - o_s), \qquad s = \min\{s : |v/g - o_s - (k + \tfrac12)| > \tau (1 + |v|) / g
-        \text{ for all } v \text{ and whole } k\}
+    .. math:: j = \mathrm{round}(v / g - o_s), \qquad
+        s = \min\{s : |v/g - o_s - (k + \tfrac12)| > \tau (1 + \max|v|) / g \text{ for all } v \text{ and whole } k\}
 
     The encoder finds s and keeps it; the decoder's numbers, which are not quite the encoder's, then lie on the same
     sides of all boundaries. Nearly always s is 0.
@@ -37,19 +40,19 @@ class Rounder:
     def __call__(self, key: Key, values: np.ndarray, per_unit: float | np.ndarray) -> np.ndarray:
         """v / g as whole numbers, for ``per_unit`` = 1 / g, a power of two."""
         scaled = values * per_unit
+        size = float(np.abs(scaled).max(initial=0.0))
+        if not isfinite(size):
+            raise NotCodable("compress: the model's outputs are not all finite numbers: it cannot code these data.")
         if self._known is not None:
             return np.rint(scaled - _offset(self._known.get(key, 0)))
-        if not np.isfinite(scaled).all():
-            raise ValueError("the model's outputs are not all finite numbers: it cannot code these data.")
-        slack = _TOLERANCE * (per_unit + np.abs(scaled))
+        needed = _TOLERANCE * (float(np.max(per_unit, initial=0.0)) + size)
         best, widest = 0, -1.0
         for shift in range(_SHIFTS):
             moved = scaled - _offset(shift)
-            whole = np.rint(moved)
-            room = float(np.min(0.5 - np.abs(moved - whole) - slack, initial=1.0))
+            room = 0.5 - float(np.abs(moved - np.rint(moved)).max(initial=0.0))
             if room > widest:
                 best, widest = shift, room
-            if room > 0:
+            if room > needed:
                 break
         if best:
             self.shifts[key] = best

@@ -10,6 +10,8 @@ from jaxtyping import Int32, UInt32
 
 # A coder of constriction holds two words in its head, and takes the next one where the head falls below this.
 _FULL = 1 << 32
+# So many words are stirred: more than are popped at a time where a level has no more than some hundred latents.
+_STIRRED = 1 << 11
 
 
 class Empty(ValueError):
@@ -42,20 +44,21 @@ class Stack:
 
     Args:
         words: the bottom first; the topmost is not 0.
+        seed: of what it is stirred with.
 
     References:
         Duda 2009, arXiv:0902.0271; Townsend, Bird and Barber 2019, arXiv:1901.04866.
     """
 
-    def __init__(self, words: UInt32[np.ndarray, " words"]) -> None:
-        self._size = len(words)
+    def __init__(self, words: UInt32[np.ndarray, " words"], seed: int) -> None:
+        self._size, self._seed = len(words), seed
         self._coder = coder().stack.AnsCoder(words)
         self.lowest = self.trough = self.depth
 
     @classmethod
     def seeded(cls, seed: int, size: int) -> "Stack":
         """One with so many pseudo-random words."""
-        return cls(seed_words(seed, size))
+        return cls(seed_words(str(seed), size), seed)
 
     def push(self, symbols: Int32[np.ndarray, " n"], model: Any, *parameters: np.ndarray) -> None:
         """Symbols, each under its own parameters; the first of them ends on top."""
@@ -77,6 +80,17 @@ class Stack:
         self.lowest, self.trough = min(self.lowest, position), min(self.trough, position)
         return symbols
 
+    def stir(self, name: str) -> None:
+        """Flips what looks like random bits of the words on top: by the same name, twice is not at all.
+
+        What was pushed last is no randomness: popped under much the same distribution, latents of one datum would
+        come out as those of the next.
+        """
+        words = self.words
+        noise = seed_words(f"{self._seed} {name}", min(len(words) - 1, _STIRRED))
+        words[len(words) - 1 - len(noise) : -1] ^= noise  # but for the topmost, which may not become 0
+        self._coder = coder().stack.AnsCoder(words)
+
     @property
     def depth(self) -> int:
         """How many words it holds, without the two at the top."""
@@ -97,9 +111,10 @@ class Stack:
         return self.words[self.lowest :], self._size - self.lowest
 
 
-def seed_words(seed: int, size: int) -> UInt32[np.ndarray, " size"]:
+def seed_words(name: str, size: int) -> UInt32[np.ndarray, " size"]:
     """Pseudo-random words, the same on every machine: those on top do not depend on how many are below."""
-    drawn = hashlib.shake_256(f"fourfold stack {seed}".encode()).digest(4 * size)
+    drawn = hashlib.shake_256(f"fourfold stack {name}".encode()).digest(4 * size)
     words = np.frombuffer(drawn, dtype="<u4").astype(np.uint32)[::-1].copy()
-    words[-1] |= np.uint32(1)  # the topmost may not be 0
+    if size:
+        words[-1] |= np.uint32(1)  # the topmost may not be 0
     return words

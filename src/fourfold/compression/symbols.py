@@ -78,7 +78,7 @@ class Drawn(Normals):
 
     def __init__(self, mean: np.ndarray, log_scale: np.ndarray, reach: int) -> None:
         super().__init__(mean, log_scale, reach)
-        self._groups = [self._group(octave) for octave in np.unique(self._log_scale // FINENESS)]
+        self._groups = [self._group(octave) for octave in np.unique(self._log_scale // FINENESS).tolist()]
 
     def push(self, stack: Stack, symbols: np.ndarray) -> None:
         for where, centre, width in reversed(self._groups):
@@ -126,7 +126,7 @@ class Tables(Symbols):
     """0 … K − 1.
 
     Args:
-        log_probability: 64ths, ``(n, numbers, K)``; from 0 down to the floor.
+        log_probability: 64ths, ``(K, n, numbers)``, from 0 down to the floor.
     """
 
     def __init__(self, log_probability: np.ndarray) -> None:
@@ -140,16 +140,17 @@ class Tables(Symbols):
     def pop(self, stack: Stack) -> np.ndarray:
         model = coder().model.Categorical(perfect=False)
         popped = [stack.pop(model, self._masses(part)) for part in self._parts()]
-        return np.concatenate(popped).reshape(self._below.shape[:-1])
+        return np.concatenate(popped).reshape(self._below.shape[1:])
 
     def _parts(self) -> list[slice]:
         """The symbols, as many at a time as there is memory for their tables."""
-        count, each = self._below[..., 0].size, max(_AT_ONCE // self._below.shape[-1], 1)
+        count, each = self._below[0].size, max(_AT_ONCE // len(self._below), 1)
         return [slice(i, i + each) for i in range(0, count, each)]
 
     def _masses(self, part: slice) -> np.ndarray:
         # Whole numbers, so that their sums are exact in whichever order they are taken.
-        return _weights()[self._below.reshape(-1, self._below.shape[-1])[part]]
+        below = self._below.reshape(len(self._below), -1)[:, part]
+        return _weights()[np.ascontiguousarray(below.T)]
 
 
 @cache
