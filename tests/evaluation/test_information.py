@@ -104,11 +104,11 @@ def test_the_plane_is_that_of_the_directions_in_which_they_differ(double: None) 
     model = VAE(q, StandardNormal(latents), LinearBernoulli(torch.eye(latents), torch.zeros(latents))).eval()
     found = aggregate(model, cut(Noise(1).normal((600, latents)), 100), Noise(0), samples=600, permutations=50)
     assert set(np.argsort(-found.by_latent)[:2]) == {2, 4}
-    first, second = found.directions / np.linalg.norm(found.directions, axis=1, keepdims=True)
+    first, second = found.plane.directions / np.linalg.norm(found.plane.directions, axis=1, keepdims=True)
     assert abs(first[2] - first[4]) / 2**0.5 > 0.95 and abs(first @ second) < 0.1
-    assert found.plane.p_value < 0.01 and len(found.posterior) == len(found.prior) == 300
-    steps = np.linspace(*found.extent, len(found.surface))
-    most = steps[np.unravel_index(found.surface.argmax(), found.surface.shape)[0]]
+    assert found.plane.test.p_value < 0.01 and len(found.plane.posterior) == len(found.plane.prior) == 300
+    steps = np.linspace(*found.plane.extent, len(found.plane.surface))
+    most = steps[np.unravel_index(found.plane.surface.argmax(), found.plane.surface.shape)[0]]
     assert np.sign(most) == np.sign(first @ off.numpy())
 
 
@@ -126,8 +126,8 @@ def test_a_latent_of_another_shape_is_found_though_its_moments_agree(double: Non
     likelihood = LinearBernoulli(torch.ones(3, 3), torch.zeros(3))
     model = VAE(Signs(), StandardNormal(3), likelihood).eval()
     found = aggregate(model, cut(Noise(1).normal((1000, 3)), 200), Noise(0), samples=1000, permutations=50)
-    first = found.directions[0] / np.linalg.norm(found.directions[0])
-    assert abs(first[0] + first[1]) / 2**0.5 > 0.95 and found.plane.p_value < 0.01
+    first = found.plane.directions[0] / np.linalg.norm(found.plane.directions[0])
+    assert abs(first[0] + first[1]) / 2**0.5 > 0.95 and found.plane.test.p_value < 0.01
 
 
 class Both(Chain):
@@ -144,7 +144,7 @@ def test_a_hierarchy_is_tested_as_one_vector(double: None) -> None:
     x = Noise(5).normal((800, 1)) * 3**0.5
     right = aggregate(Both(), cut(x, 200), Noise(3), samples=800)
     assert right.mmd.p_value > 0.05 and right.ksd is not None and right.ksd.p_value > 0.05
-    assert right.by_latent.shape == (2,) and right.plane.p_value > 0.05
+    assert right.by_latent.shape == (2,) and right.plane.test.p_value > 0.05
     wrong = aggregate(Both(blur=0.2), cut(x, 200), Noise(0), samples=800)
     assert wrong.ksd is not None and wrong.ksd.p_value < 0.01
 
@@ -159,4 +159,4 @@ def test_a_prior_of_each_c_has_no_score(double: None) -> None:
     c = Noise(2).normal((40, 2))
     found = aggregate(model, cut(Noise(1).normal((40, 2)), 20, c), Noise(0), permutations=20)
     assert found.ksd is None and found.reason is not None and "each c" in found.reason
-    assert found.directions.shape == (2, 1)
+    assert found.plane.directions.shape == (2, 1)

@@ -45,7 +45,7 @@ def diagnose(words: Sequence[str]) -> int:
     for path in given.run:
         found = _of_run(path, parts, given, points)
         documents.append({"run": path, "parts": [_document(one) for one in found]})
-    picture = _plane(points, given)
+    picture = _plane(points)
     if given.json:
         print(as_json({"runs": documents} | ({"rate_distortion": picture} if picture else {})))
     elif picture:
@@ -136,7 +136,10 @@ def _measured(diagnostics: "Diagnostics", name: str, given: argparse.Namespace, 
 
     data = given.curve_data if given.curve_data is not None else (50 if len(given.run) == 1 else 0)
     found, point = diagnostics.rates(data, replace(CURVE, temperatures=given.temperatures), given.beta)
-    points += [] if point is None else [(diagnostics.run.folder, point)]
+    if point is not None:
+        points.append(
+            (diagnostics.run.folder, point, next(row for row in found.rows if row.metric == "elbo").to_dict())
+        )
     return found
 
 
@@ -163,14 +166,21 @@ def _outliers(diagnostics: "Diagnostics", data: str, given: argparse.Namespace) 
     return outlying(diagnostics, Path(data).stem, other.split(part), hunt)
 
 
-def _plane(points: list[Any], given: argparse.Namespace) -> str | None:
+def _plane(points: list[Any]) -> str | None:
     """All runs in one plane of rate and distortion, drawn into the folder of the first."""
     if not points:
         return None
+    from .._metrics import differences
     from ..runs.diagnose import draw_rates
 
-    folder = points[0][0]
-    return str(draw_rates([point for _, point in points], folder.pictures() / "diagnose_rate_distortion.png"))
+    folder, _, first = points[0]
+    for other, _, row in points[1:]:
+        if differing := differences(first, row):
+            what = "; ".join(f"{one.what}: {one.first} and {one.second}" for one in differing)
+            raise ValueError(
+                f"diagnose: {folder.path} and {other.path} do not belong in one plane. They differ in {what}."
+            )
+    return str(draw_rates([point for _, point, _ in points], folder.pictures() / "diagnose_rate_distortion.png"))
 
 
 class _Bar:

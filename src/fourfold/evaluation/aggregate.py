@@ -1,6 +1,6 @@
 """The aggregate posterior against the prior: do they differ, by how much, and where?"""
 
-__all__ = ["Aggregate", "aggregate"]
+__all__ = ["Aggregate", "Plane", "aggregate"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,31 @@ from .batches import BatchLike, ready
 #: Directions are looked for from so many latents, and so many random starts, by so many steps.
 _STARTS, _ASCENT = 6, 80
 _STEPS = 61
+#: Single latents are compared with so many draws.
+_FEW = 1000
 _PERMUTATIONS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The plane of two directions in which draws of q(z) and of p(z) differ most.
+
+    Attributes:
+        directions: two vectors ``(2, D)``: their products with z are the coordinates. Each latent is weighed in units
+            of its own scale, and the two are orthogonal in these. Of a single latent both are the same.
+        test: the two-sample test in the plane, of other draws than those it was looked for with.
+        posterior: these draws of q(z), ``(m, 2)``.
+        prior: these draws of p(z), ``(m, 2)``.
+        surface: the witness function, ``(k, k)``: above 0 where there is more q(z) than p(z).
+        extent: from where to where both coordinates go.
+    """
+
+    directions: np.ndarray
+    test: Finding
+    posterior: np.ndarray
+    prior: np.ndarray
+    surface: np.ndarray
+    extent: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +55,14 @@ class Aggregate:
         ksd: the goodness-of-fit test of draws of q(z) against ∇ log p(z), or ``None``.
         reason: why there is no ``ksd``.
         by_latent: the unbiased MMD² of every single latent, ``(D,)``; levels one after another, from the top.
-        directions: two vectors ``(2, D)``: their products with z are the coordinates of the plane that tells the two
-            apart best. Each latent is weighed in units of its own scale, and the two are orthogonal in these.
-        plane: the two-sample test in that plane, of others than the draws it was chosen with.
-        posterior: those draws of q(z) in the plane, ``(m, 2)``.
-        prior: those of p(z).
-        surface: the witness function over the plane, ``(k, k)``: above 0 where there is more q(z) than p(z).
-        extent: from where to where both of its coordinates go.
+        plane: where they differ most.
     """
 
     mmd: Finding
     ksd: Finding | None
     reason: str | None
     by_latent: np.ndarray
-    directions: np.ndarray
-    plane: Finding
-    posterior: np.ndarray
-    prior: np.ndarray
-    surface: np.ndarray
-    extent: tuple[float, float]
+    plane: Plane
 
 
 def aggregate(
@@ -87,14 +100,24 @@ def aggregate(
     reason = parts[0][3]
     if posterior is None or prior is None or len(posterior) < 4:
         raise ValueError("aggregate: at least four data are needed. Give more.")
-    rows = noise.fork("rows").uniform((len(posterior),)).argsort()[:samples].to(posterior.device)
+    order = noise.fork("rows").uniform((len(posterior),)).argsort().to(posterior.device)
+    rows = order[:samples]
     q, p = posterior[rows], prior[rows]
     length = median_distance(p, noise.fork("length"))
     mmd = mmd_test(q, p, RBF(length), permutations=permutations, noise=noise.fork("mmd"))
     ksd = None
     if score is not None:
         ksd = ksd_test(q, score[rows], c=length, draws=2 * permutations, noise=noise.fork("ksd"))
-    return _located(q, p, noise, mmd, ksd, reason)
+    # The plane is looked for with other draws than those it is tested with and drawn.
+    half = len(order) // 2 if len(order) < 2 * samples else samples
+    seen, kept = order[half:], order[:half]
+    scale = torch.cat((posterior, prior)).std(0).clamp(min=1e-12)
+    x, y = posterior[seen] / scale, prior[seen] / scale
+    alone = [_mmd2(x[:_FEW, [d]], y[:_FEW, [d]], noise) for d in range(q.shape[1])]
+    first = _direction(x, y, alone, None, noise.fork("first"))
+    second = first if q.shape[1] == 1 else _direction(x, y, alone, first, noise.fork("second"))
+    directions = torch.stack((first, second), 1) / scale[:, None]
+    return Aggregate(mmd, ksd, reason, np.array(alone), _plane(posterior[kept], prior[kept], directions, noise))
 
 
 def _pair(model: Model, batch: BatchLike, noise: Noise) -> tuple[Tensor, Tensor, Tensor | None, str | None]:
@@ -126,29 +149,19 @@ def _score(model: Model, batch: BatchLike, levels: tuple[Level, ...]) -> Tensor:
     return _flat([one[0] for one in found])
 
 
-def _located(q: Tensor, p: Tensor, noise: Noise, mmd: Finding, ksd: Finding | None, reason: str | None) -> Aggregate:
-    """The plane that tells the samples apart best, and the witness function over it."""
-    half = len(q) // 2  # the plane is chosen with one half, and drawn and tested with the other
-    scale = torch.cat((q, p)).std(0).clamp(min=1e-12)
-    q, p = q / scale, p / scale
-    q1, p1, q2, p2 = q[:half], p[:half], q[half:], p[half:]
-    alone = [float(_mmd2(q1[:, [d]], p1[:, [d]], noise)) for d in range(q.shape[1])]
-    one = _direction(q1, p1, alone, None, noise.fork("first"))
-    two = one if q.shape[1] == 1 else _direction(q1, p1, alone, one, noise.fork("second"))
-    directions = torch.stack((one, two), 1)
-    x, y = q2 @ directions, p2 @ directions
+def _plane(q: Tensor, p: Tensor, directions: Tensor, noise: Noise) -> Plane:
+    """What the samples are in a plane: their coordinates, the test, and the witness function."""
+    x, y = q @ directions, p @ directions
     both = torch.cat((x, y))
     # Half the median distance sees heaps and holes, which are smaller than the whole.
     kernel = RBF(median_bandwidth(both, noise=noise.fork("plane")) / 2)
-    plane = mmd_test(x, y, kernel, permutations=_PERMUTATIONS, noise=noise.fork("in the plane"))
+    found = mmd_test(x, y, kernel, permutations=_PERMUTATIONS, noise=noise.fork("in the plane"))
     middle, reach = float(both.mean()), 1.05 * float((both - both.mean()).abs().flatten().quantile(0.999))
     extent = (middle - reach, middle + reach)
     steps = torch.linspace(*extent, _STEPS, dtype=x.dtype, device=x.device)
-    points = torch.cartesian_prod(steps, steps)
-    values = witness(points, x, y, kernel)
+    values = witness(torch.cartesian_prod(steps, steps), x, y, kernel)
     posterior, prior, surface = (one.cpu().numpy() for one in (x, y, values.reshape(_STEPS, _STEPS)))
-    weights = (directions / scale[:, None]).T.cpu().numpy()
-    return Aggregate(mmd, ksd, reason, np.array(alone), weights, plane, posterior, prior, surface, extent)
+    return Plane(directions.T.cpu().numpy(), found, posterior, prior, surface, extent)
 
 
 def _direction(q: Tensor, p: Tensor, alone: list[float], avoid: Tensor | None, noise: Noise) -> Tensor:
@@ -185,8 +198,8 @@ def _direction(q: Tensor, p: Tensor, alone: list[float], avoid: Tensor | None, n
         return found[distance(found).argmax()]
 
 
-def _mmd2(x: Tensor, y: Tensor, noise: Noise) -> Tensor:
-    return mmd2(x, y, RBF(median_bandwidth(torch.cat((x, y)), noise=noise.fork("latent"))), "unbiased")
+def _mmd2(x: Tensor, y: Tensor, noise: Noise) -> float:
+    return float(mmd2(x, y, RBF(median_bandwidth(torch.cat((x, y)), noise=noise.fork("latent"))), "unbiased"))
 
 
 def _flat(levels: list[Tensor]) -> Tensor:

@@ -128,7 +128,7 @@ def rate_distortion_plane(models: Sequence[Point]) -> "Figure":
     tidy(axes, "", "rate: KL(q(z|x) ‖ p(z)) [nats per datum]", "distortion: E −log p(x|z) [nats per datum]")
     rates = np.array([model.rate for model in models])
     distortions = np.array([model.distortion for model in models])
-    reach = max(0.35 * float(rates.max()), 1.5 * float(np.ptp(rates)), 1e-3)
+    reach = max(0.35 * float(rates.max()), 0.3 * float(np.ptp(rates)), 1e-3)
     low, high = max(float(rates.min()) - reach, 0.0), float(rates.max()) + reach
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(models))]
     heights: list[float] = list(distortions)
@@ -250,7 +250,7 @@ def outlier_curves(
         right.plot(
             curve.false_positives, curve.true_positives, color=COLOURS[i % len(COLOURS)], linewidth=1.5, label=said
         )
-    right.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal")
+    right.set(xlim=(0, 1), ylim=(0, 1.005))
     right.legend(
         loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=SMALL, labelcolor=INK, frameon=False,
         title="area [95 %]  score", title_fontsize=SMALL, alignment="left",

@@ -114,8 +114,8 @@ class Diagnostics:
         lines = _by_latent(means, errors, kl)
         if found.joint.mean() > found.most - 0.5:
             lines += (
-                f"I(x; z) is near log N: q(z|x) tells all {found.posteriors} data apart. For q(z) of more data it would "
-                "be larger, and the total correlation and KL(q(z) ‖ p(z)) smaller",
+                f"I(x; z) is near log N: q(z|x) tells all {found.posteriors} data apart. For q(z) of more data it "
+                "would be larger, and the total correlation and KL(q(z) ‖ p(z)) smaller",
             )
         return self.keep(Found(name, tuple(rows), lines, (), arrays, numbers), figure)
 
@@ -133,14 +133,14 @@ class Diagnostics:
             told += f", KSD² p = {found.ksd.p_value:.3g}"
         else:
             notes = (f"aggregate_ksd: {found.reason}",)
-        arrays = {"mmd2_by_latent": found.by_latent, "posterior": found.posterior, "prior": found.prior}
-        arrays |= {"witness": found.surface, "extent": np.array(found.extent), "directions": found.directions}
-        one, two = (_combination(weights) for weights in found.directions)
-        plane = f"in the plane where they differ most, by other draws: p = {found.plane.p_value:.3g}"
+        at = found.plane
+        arrays = {"mmd2_by_latent": found.by_latent, "directions": at.directions, "witness": at.surface}
+        arrays |= {"posterior": at.posterior, "prior": at.prior, "extent": np.array(at.extent)}
+        one, two = (_combination(weights) for weights in found.plane.directions)
+        plane = f"in the plane where they differ most, by other draws: p = {found.plane.test.p_value:.3g}"
         lines = (found.mmd.verdict(), plane, f"its coordinates: {one}", f"                 {two}")
-        figure = drawn.aggregate_plane(
-            found.surface, found.posterior, found.prior, found.extent, (one, two), f"{self.title}: {told}\n{plane}"
-        )
+        title = f"{self.title}: {told}\n{plane}"
+        figure = drawn.aggregate_plane(at.surface, at.posterior, at.prior, at.extent, (one, two), title)
         return self.keep(Found(name, tuple(rows), lines, notes, arrays), figure)
 
     def calibration(self) -> Found:
@@ -228,7 +228,7 @@ class Diagnostics:
         together, best = float((own.rate + own.distortion).mean()), means[0][one] + means[1][one]
         lines = (
             *_by_beta(curve),
-            f"R + D at β = {curve.betas[one]:.2f} is {best:.2f} on the curve, {together:.2f} of the model on these data",
+            f"R + D at β = {curve.betas[one]:.2f} is {best:.2f} on the curve, {together:.2f} of the model, same data",
         )
         arrays = {"betas": curve.betas, "rate": means[0], "distortion": means[1]}
         arrays |= {"rate_standard_error": errors[0], "distortion_standard_error": errors[1]}
@@ -294,7 +294,8 @@ def _combination(weights: np.ndarray, many: int = 4) -> str:
     """A direction as the sum of the latents that weigh most in it."""
     order = np.argsort(-np.abs(weights), kind="stable")[:many]
     terms = [f"{'−' if weights[d] < 0 else '+'} {abs(weights[d]):.2f} z{d}" for d in order]
-    return " ".join(terms).removeprefix("+ ") + (" …" if len(weights) > many else "")
+    said = " ".join(terms).removeprefix("+ ")
+    return ("−" + said[2:] if said.startswith("− ") else said) + (" …" if len(weights) > many else "")
 
 
 def _by_beta(curve: Curve) -> tuple[str, ...]:
