@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._checks import positive_int
+from .._checks import positive, positive_int
 from .flags import Parser
 from .show import as_json
 from .subject import add_data, add_run, open_run, subject
@@ -108,6 +108,7 @@ def _check(given: argparse.Namespace, parts: Sequence[str]) -> None:
     """Refuses values, and flags that nothing asked for has a use for, before anything is measured."""
     for name in ("samples", "temperatures", "draws", "outlier_data", "importance_samples"):
         positive_int(getattr(given, name), f"--{name.replace('_', '-')}")
+    positive(given.beta, "--beta")
     for name in ("curve_data", "regret_steps"):
         if getattr(given, name):
             positive_int(getattr(given, name), f"--{name.replace('_', '-')}")
