@@ -1,6 +1,6 @@
 """Rounding that comes out the same although the numbers do not."""
 
-__all__ = ["Rounder"]
+__all__ = ["Key", "Rounder"]
 
 from collections.abc import Mapping
 from math import isfinite
