@@ -1,9 +1,10 @@
 """Run every benchmark with its defaults (`make bench`)."""
 
-from benchmarks import startup, train_epoch
+from benchmarks import coding, startup, train_epoch
 
 __all__: list[str] = []
 
 if __name__ == "__main__":
     startup.main([])
     train_epoch.main([])
+    coding.main([])

@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments, race, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=positive, default=1)
-    parser.add_argument("--rounds", type=positive, default=9)
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--binary", type=positive, default=1_000, help="binary images")
     parser.add_argument("--grey", type=positive, default=200, help="8-bit images")
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")

@@ -260,7 +260,7 @@ def _others_lines(rows: Sequence[dict[str, Any]]) -> str:
     sizes: dict[str, dict[str, float]] = {}
     for row in rows:
         if (entry := row["protocol"]["entry"]) in OTHERS.values():
-            how = row["estimator"].replace(", 1 bit a value", "")
+            how = row["estimator"].replace(", 1 bit a value", "").replace(", 8 bits a value", "")
             sizes.setdefault(how, {})[entry] = row["value"]
     return "".join(
         f"| {how} | " + " | ".join(f"{found[name]:.4f}" if name in found else "–" for name in OTHERS.values()) + " |\n"
