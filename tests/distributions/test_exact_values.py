@@ -261,6 +261,17 @@ def test_beta_binomial_is_scipys(log_alpha, log_beta, dtype, error):
     assert_close(p.mean.double(), double(alpha / (alpha + beta)).squeeze(), rtol=error, atol=error)
 
 
+@pytest.mark.parametrize("log_alpha, log_beta", [(0, 0), (-14, 1), (14, 14), (14, -14), (-14, 14), (3, 5)])
+def test_beta_binomial_levels_have_all_their_digits(log_alpha, log_beta):
+    """Where differences of log-gammas lose nine of sixteen."""
+    p = BetaBinomial(double(log_alpha), double(log_beta))
+    with mpmath.workdps(40):
+        a, b = mpmath.exp(log_alpha), mpmath.exp(log_beta)
+        masses = [mpmath.binomial(255, k) * mpmath.beta(k + a, 255 - k + b) / mpmath.beta(a, b) for k in range(256)]
+        logs = [float(mpmath.log(mass)) for mass in masses]
+    assert_close(torch.cat(list(p.log_prob_by_level())), double(*logs), rtol=1e-13, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [-14.0, 0.0, 14.0])
 def test_beta_binomial_has_gradients_at_its_ends(shape):
     parameters = [torch.full((256,), value, requires_grad=True) for value in (shape, -shape)]

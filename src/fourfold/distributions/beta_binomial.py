@@ -87,12 +87,15 @@ class BetaBinomial(Factorised):
     def _log_masses(self) -> Iterator[Tensor]:
         """Log-probabilities of all levels in float64, each from the one before.
 
-        No log-gammas, whose differences lose digits that a coder needs on both sides: sums of 255 logarithms each.
+        No log-gammas: their differences lose digits, and a coder needs the same ones on both sides.
         """
         alpha, beta = self._parameters
-        log_mass = torch.zeros_like(alpha)
-        for k in range(_TOP):  # of no heads in 255 flips
-            log_mass = log_mass + ((beta + k) / (alpha + beta + k)).log()
+        both, log_mass = alpha + beta, torch.zeros_like(alpha)
+        for first in range(0, _TOP, 15):  # no heads in 255 flips: 15 at a time, whose product does not underflow
+            tails = torch.ones_like(alpha)
+            for k in range(first, first + 15):
+                tails = tails * ((beta + k) / (both + k))
+            log_mass = log_mass + tails.log()
         yield log_mass
         for k in range(_TOP):
             log_mass = log_mass + ((alpha + k) / (beta + (_TOP - 1 - k)) * ((_TOP - k) / (k + 1))).log()
