@@ -102,6 +102,17 @@ def test_the_budget_that_is_asked_for_is_measured(runs: Callable[[str], Run]):
     assert ff.compare(a, b, draws=1).row["estimator"].startswith("1 draw,")
 
 
+def test_what_was_measured_of_other_data_or_another_model_does_not_count(runs: Callable[[str], Run]):
+    a, b = runs("small-0"), runs("large-0")
+    wanted = ff.compare(a, b).pairs
+    for key, value in {"seed": 1, "split": "x", "data_part": "train", "steps": 1, "checkpoint": "best"}.items():
+        known = a.folder.results()[0]
+        row = {**known, "protocol": {**known["protocol"], key: value}}
+        a.folder.keep([row], [(row, np.zeros(179))])  # all there is, and not of this comparison
+        assert a.folder.per_datum(row) is not None
+        assert ff.compare(a, b).pairs == wanted, key
+
+
 def test_numbers_are_never_paired_with_another_row(runs: Callable[[str], Run]):
     a, b = runs("small-0"), runs("large-0")
     wanted = ff.compare(a, b).pairs

@@ -20,19 +20,9 @@ _Found = tuple[dict[str, Any], np.ndarray]
 
 # What decides the numbers of a metric; of any other, how many draws of z.
 _BUDGETS = {"nll_is": ("importance_samples", "importance_data"), "nll_mc": ("prior_samples", "importance_data")}
-# Of a row that may stand for this run on these data, these say what the run says now.
-_NOW = (
-    "dataset",
-    "split",
-    "split_seed",
-    "data_part",
-    "binarize",
-    "dequantize",
-    "condition",
-    "seed",
-    "checkpoint",
-    "steps",
-)
+# A row may stand for this run on these data if it says of these what the run says now.
+_OF_THE_DATA = ("dataset", "split", "split_seed", "data_part", "binarize", "dequantize", "condition", "seed")
+_NOW = (*_OF_THE_DATA, "checkpoint", "steps")
 # Two runs of one recipe may differ in these options of training.
 _OF_A_MACHINE = ("seed", "devices", "accelerator", "workers", "quiet", "log_steps", "checkpoint_seconds")
 
