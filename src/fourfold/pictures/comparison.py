@@ -23,8 +23,8 @@ def paired_differences(
 ) -> "Figure":
     """One line a pair: the mean difference with its interval, and beside it the histogram over the data.
 
-    The first in a thousand data of most extreme differences may lie outside of a histogram. An interval that leaves
-    out 0 is blue, one that holds it orange.
+    Up to half a per cent of the data on each side may lie outside of the histograms. An interval that leaves out 0 is
+    blue, one that holds it orange.
 
     Args:
         lines: what is subtracted from what, the differences ``(N,)``, and the interval of their mean.
