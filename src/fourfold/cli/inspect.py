@@ -72,7 +72,7 @@ def _page(one: dict[str, Any]) -> str:
         if one[name]:
             lines += ["", fill(f"{name.replace('_', ' ')}: {one[name]}", 100, subsequent_indent="  ")]
     if ":" not in one["name"]:
-        lines += ["", "ours: on the recipe's page in the documentation, where it is in reproductions/results/flat_table.md"]
+        lines += ["", "ours: on the recipe's page in the documentation, from reproductions/results/flat_table.md"]
     return "\n".join(lines)
 
 
