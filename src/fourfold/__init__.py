@@ -9,6 +9,7 @@ __all__ = [
     "VariationalAutoencoder",
     "__version__",
     "compare",
+    "compression",
     "data",
     "distributions",
     "evaluation",
@@ -34,6 +35,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import (
+        compression,
         data,
         distributions,
         evaluation,

@@ -224,7 +224,9 @@ def _table(found: "Compressed", others: "Sequence[Size]") -> str:
     if found.kept:
         rows.append(row("  kept with them", found.kept, "other arrays, labels, names"))
     rows.append(("−ELBO, quantised", "", f"{found.per_dimension(found.bound_bits):.4f}", "what the code aims at"))
-    return columns(rows + [row(other.name, other.size, other.how) for other in others])
+    rows += [row(other.name, other.size, other.how) for other in others]
+    wide = max(len(size) for _, size, *_ in rows)
+    return columns([(name, f"{size:>{wide}}", *rest) for name, size, *rest in rows])
 
 
 def _page(file: str, found: "Compressed") -> str:
