@@ -193,6 +193,15 @@ steps; log p(x) and the ELBOs are of {samples:,} draws from each posterior.
 |---|---|---|---|---|---|---|
 """
 
+_CLAIMED = """
+## What Cremer et al. 2018 found
+
+Differences are paired over images; a verdict needs two standard errors.
+
+| claim | difference | verdict |
+|---|---|---|
+"""
+
 
 def _write_page(home: Path) -> None:
     """The table and the verdicts as Markdown, and the bars."""
@@ -205,8 +214,7 @@ def _write_page(home: Path) -> None:
     for name in there:
         cells = (_pm(rows[name, metric], -1 if metric == "log_p" else 1) for metric in shown)
         text += f"| {name}: {PLAN[name][0]} | {' | '.join(cells)} |\n"
-    text += "\n## What Cremer et al. 2018 found\n\nPaired differences over images; a verdict needs two standard errors.\n"
-    text += "\n| claim | difference | verdict |\n|---|---|---|\n"
+    text += _CLAIMED
     for one in (verdict(claim, home) for claim in CLAIMS):
         difference = f"{one['difference']:+.2f} ± {one['standard_error']:.2f}" if "difference" in one else "–"
         text += f"| {one['claim']} | {difference} | {one['verdict']} |\n"

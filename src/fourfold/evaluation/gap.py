@@ -192,7 +192,8 @@ def inference_gaps(
     if not data:
         raise ValueError("inference_gaps: there are no data. Give at least one batch.")
     tell = _Work(progress, options, sum(len(batch.x) for batch in data))
-    found = [_Search(model, batch, noise.fork(str(i)), options, tell).found() for i, batch in enumerate(data)]
+    with torch.inference_mode(False), torch.no_grad():
+        found = [_Search(model, batch, noise.fork(str(i)), options, tell).found() for i, batch in enumerate(data)]
     joined = {name: np.concatenate([one.arrays[name] for one in found]) for name in found[0].arrays}
     estimates = {name: np.concatenate([one.evidence[name] for one in found]) for name in found[0].evidence}
     for name, values in (evidence or {}).items():
@@ -235,10 +236,9 @@ class _Search:
     ) -> None:
         self.model, self.batch, self.noise, self.options, self.tell = model, batch, noise, options, tell
         self.posterior = _posterior(model, batch)
-        with torch.no_grad():
-            trace = model(batch.x, batch.c, 1, noise.fork("first"), batch.mask)
-            self.q = trace.levels[0].q
-            self.raw = self.posterior.raw(batch.x, model.encoded(batch.c))
+        trace = model(batch.x, batch.c, 1, noise.fork("first"), batch.mask)
+        self.q = trace.levels[0].q
+        self.raw = self.posterior.raw(batch.x, model.encoded(batch.c))
         self.mass = trace.p_x.mass
         if not self.q.has_density:
             raise ValueError(
@@ -275,9 +275,8 @@ class _Search:
     def _flow(self, start: tuple[Tensor, ...]) -> tuple[Local, tuple[Tensor, ...], np.ndarray]:
         """The same for a flow on top of it."""
         head, key = self.posterior.head, self.noise.fork("bend")
-        with torch.no_grad():
-            draws = Local.of(head(start[0])).base.sample(key.fork("draws"), _TRIAL)
-            bend = Bend.identity(draws, key.fork("layers"))
+        draws = Local.of(head(start[0])).base.sample(key.fork("draws"), _TRIAL)
+        bend = Bend.identity(draws, key.fork("layers"))
         made = lambda parameters: Local.of(head(parameters[0]), bend.at(parameters[1:]))  # noqa: E731
         return self._climbed("flow", made, (start[0], *bend.parameters))
 
@@ -292,8 +291,7 @@ class _Search:
             self.tell(_BACKWARD * rows)
 
         end, rise = climb(bound, start, self.noise.fork(name), self.options.ascent, tell)
-        with torch.no_grad():
-            return made(end), end, rise
+        return made(end), end, rise
 
     def _measured(self, q: Local) -> tuple[np.ndarray, ...]:
         """The bound from the draws of the trial; from others the bound and the estimate of log p(x): each ``(B,)``."""

@@ -44,7 +44,7 @@ def gap_bars(gaps: Mapping[str, Mapping[str, ArrayLike]]) -> "Figure":
             if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
                 raise ValueError(f"gap_bars: {part} of {name!r} must be finite numbers (N,), got {values.shape}.")
     alone = len(found) == 1
-    figure = blank(9.2 if alone else 8.0, 3.6 if alone else 1.7 + 0.55 * len(found))
+    figure = blank(9.2 if alone else 8.0, 3.3 if alone else 1.7 + 0.55 * len(found))
     bars = figure.add_gridspec(1, 2, width_ratios=(3, 2)) if alone else figure.add_gridspec(1, 1)
     _draw_bars(figure.add_subplot(bars[0]), found)
     if alone:
@@ -57,22 +57,24 @@ def _draw_bars(axes: "Axes", found: Mapping[str, Mapping[str, np.ndarray]]) -> N
     axes.grid(False, axis="y")
     far, seen = 0.0, set[str]()
     for row, parts in enumerate(found.values()):
-        end = 0.0
+        end = error = 0.0
         for part in _shown(parts):
             values, (colour, label) = parts[part], _PARTS[part]
             width = float(values.mean())
             error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
-            axes.barh(row, width, 0.62, left=end, color=colour, label=None if part in seen else label)
+            told = f"{label}, {width:.2f} ± {error:.2f}" if len(found) == 1 else label
+            axes.barh(row, width, 0.62, left=end, color=colour, label=None if part in seen else told)
             axes.errorbar(end + width, row, xerr=error, color=INK, linewidth=1, capsize=2.5)
             seen.add(part)
             end += width
             far = max(far, end + error)
         axes.annotate(
-            f" {parts['bound_gap'].mean():.2f}", (end, row), (6, 0), textcoords="offset points", va="center",
+            f" {parts['bound_gap'].mean():.2f}", (end + error, row), (4, 0), textcoords="offset points", va="center",
             fontsize=TEXT, color=INK, weight="bold",
         )  # fmt: skip
     axes.set_yticks(range(len(found)), [""] if len(found) == 1 else list(found), parse_math=False)
-    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.16 * far)
     axes.axvline(0, color=GREY, linewidth=0.7)
     axes.legend(
@@ -95,7 +97,7 @@ def _draw_data(axes: "Axes", parts: Mapping[str, np.ndarray]) -> None:
     least = min(float(x.min()), float(y.min()), 0.0)
     axes.plot([least, most], [least, most], color=GREY, linewidth=0.8, linestyle="--")
     axes.annotate(
-        "equal", (0.94 * most, 0.94 * most), (-4, 4), textcoords="offset points", ha="right", fontsize=SMALL, color=GREY
+        "equal", (0.85 * most, 0.85 * most), (-6, 2), textcoords="offset points", ha="right", fontsize=SMALL, color=GREY
     )
     axes.set_xlim(least, most)
     axes.set_ylim(least, most)
