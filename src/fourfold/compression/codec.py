@@ -199,7 +199,7 @@ class Codec:
         if least < 0 or most >= self.levels:
             why = (
                 "the likelihood is of 0 and 1 only, and nothing is binarised here: give binary data, or take a model "
-                "with a likelihood over 256 levels (categorical, discretised_logistic, …)"
+                "with a likelihood over 256 levels (categorical, discretised_logistic, beta_binomial, …)"
                 if self.levels == 2
                 else f"the likelihood has no probability for what is not 0 … {self.levels - 1}"
             )

@@ -57,7 +57,7 @@ def warn_of_grey(name: str, stacklevel: int = 2) -> None:
     warnings.warn(
         f"{name}: grey pixels in a Bernoulli are not a likelihood: the result is no bound on log p(x). "
         "Three right choices: binarize='dynamic'; likelihood 'continuous_bernoulli'; or a likelihood over 256 "
-        "levels ('categorical', 'discretised_logistic').",
+        "levels ('categorical', 'discretised_logistic', 'beta_binomial').",
         GreyBernoulliWarning,
         stacklevel=stacklevel,
     )
