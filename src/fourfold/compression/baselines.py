@@ -8,7 +8,9 @@ import lzma
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, final
 
 import numpy as np
@@ -87,7 +89,7 @@ class _Pictures(_Meter):
 
 
 def baselines(images: Images, binary: bool, progress: Callable[[int, int], None] | None = None) -> list[Size]:
-    """Sizes of the images under gzip -9, bz2 -9, xz -9e, and as PNG, WebP and (if Pillow has it) JPEG-XL, lossless.
+    """Sizes of the images under gzip -9, bz2 -9 and xz -9e; as PNG, WebP and (with pillow-jxl-plugin) JPEG-XL, lossless.
 
     Images of two values are given as such to what can take them: one bit a value to the streams, one bit a pixel to
     PNG. Pictures are counted twice: as one file each, and stacked in strips, which spares their headers.
@@ -126,6 +128,8 @@ def _picture_meters(shape: tuple[int, ...], binary: bool) -> Iterator[_Meter]:
     """Those that can hold images of this shape."""
     from PIL import Image
 
+    with suppress(ImportError):
+        import_module("pillow_jxl")  # a plugin, not everybody's, that teaches Pillow JPEG-XL
     Image.init()
     if len(shape) == 3 and shape[0] in (1, 3):
         for name, form, options in _FORMATS:
