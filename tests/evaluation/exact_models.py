@@ -148,12 +148,32 @@ class Chain(Model):
         return Trace(x, p_x, p_x.log_prob(x, mask), levels, shift, mask)
 
     def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
-        raise NotImplementedError
+        inner = x if c is None else x - self.encoded(c)
+        q1 = self._q1(inner)
+        z1 = pick(0, q1)
+        q2 = self._q2(inner, z1)
+        return self._scored(x, c, mask, (z1, pick(1, q2)), (q1, q2))
 
     def at(
         self, x: Tensor, z: tuple[Tensor, ...], c: Tensor | None = None, q: bool = True, mask: Tensor | None = None
     ) -> Trace:
-        raise NotImplementedError
+        if q:
+            return self.infer(x, c, lambda i, _: z[i], mask)
+        return self._scored(x, c, mask, z, (Point(z[0]), Point(z[1])))
+
+    def _scored(
+        self,
+        x: Tensor,
+        c: Tensor | None,
+        mask: Tensor | None,
+        z: tuple[Tensor, ...],
+        q: tuple[Distribution, ...],
+    ) -> Trace:
+        shift = self.encoded(c)
+        p1, p2 = self._unit(torch.zeros(1)), self._unit(z[0])
+        p_x = self._unit(z[1] if shift is None else z[1] + shift)
+        levels = (Level(z[0], q[0], p1), Level(z[1], q[1], p2))
+        return Trace(x, p_x, p_x.log_prob(x, mask), levels, shift, mask)
 
     def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
         z1 = pick(0, self._unit(torch.zeros(n, 1)))

@@ -209,17 +209,19 @@ def step_sizes(model: Model, batch: BatchLike, noise: Noise, options: Annealing,
         visited = _visited(options)
         for i, t in enumerate(visited):
             tried = []
-            for _ in range(pilot.rounds * (_FIRST if i == 0 else 1)):
+            for k in range(pilot.rounds * (_FIRST if i == 0 else 1)):
                 step = place.z.new_tensor(exp(size))
                 place, accept = transition(path, place, float(betas[t]), step, options.leapfrog, moves)
-                size += float(accept.mean()) - pilot.acceptance
+                gain = 1.0 if i == 0 and k < pilot.rounds * (_FIRST - 2) else _GAIN
+                size += gain * (float(accept.mean()) - pilot.acceptance)
                 tried.append(size)
                 tell()
             found.append(np.mean(tried[-max(pilot.rounds - 1, 1) :]))
     return np.exp(np.interp(np.arange(1, options.temperatures + 1), visited, found))
 
 
-_FIRST = 4  # times as many rounds at the first temperature, where nothing is known
+_FIRST = 5  # times as many rounds at the first temperature, where nothing is known; it is looked for in great strides
+_GAIN = 0.3  # of log step sizes on acceptances, afterwards; where these fall steeply, a larger one overshoots
 
 
 def _visited(options: Annealing) -> np.ndarray:

@@ -213,18 +213,24 @@ def trust(found: Evidence) -> str | None:
     if "bdmc_gap" not in rows or "nll_ais" not in rows:
         return None
     gap, real = rows["bdmc_gap"], rows["nll_ais"].protocol["annealing"]
-    error = "" if gap.standard_error is None else f" ± {gap.standard_error:.2f}"
-    made = gap.protocol["annealing"]
+    error, made = gap.standard_error or 0.0, gap.protocol["annealing"]
     said = (
-        f"On {gap.n} data simulated from the model, where log p(x) is known from both sides, AIS is off by less than "
-        f"{gap.value:.2f}{error} nats: {'below' if gap.value < 1 else 'not below'} one nat, so it is "
-        f"{'' if gap.value < 1 else 'not '}to be trusted on data like those. Mean acceptance: real "
-        f"{real['acceptance']:.2f}, simulated {made['acceptance']:.2f}"
+        f"On {gap.n} data simulated from the model, log p(x) is between two bounds {gap.value:.2f} ± {error:.2f} nats "
+        f"apart. {_verdict(gap.value, error)} Mean acceptance: real {real['acceptance']:.2f}, simulated "
+        f"{made['acceptance']:.2f}"
     )
     if "bound_gap" in rows and "bdmc_elbo" in rows:
         below = rows["bdmc_lower"].value - rows["bdmc_elbo"].value
         said += f"; AIS − ELBO: real {rows['bound_gap'].value:.2f}, simulated {below:.2f}"
     return said + ". Where these are far apart, the simulated data say little of the real ones."
+
+
+def _verdict(gap: float, error: float) -> str:
+    if gap - 2 * error >= 1:
+        return "That is more than one nat: AIS is too low here. Give it more temperatures."
+    if gap + 2 * error >= 1:
+        return "Whether that is less than one nat is not certain: simulate more data, or give more temperatures."
+    return "That is less than one nat: AIS is to be trusted on data like those."
 
 
 def _how(parts: list[Annealed]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..noise import NoiseSource
@@ -45,7 +45,7 @@ class Place:
         """The data of all these places."""
         return cls(*(torch.cat([getattr(place, f.name) for place in places], 1) for f in fields(cls)))
 
-    def where(self, here: Float[Tensor, "C N"], other: "Place") -> "Place":
+    def where(self, here: Bool[Tensor, "C N"], other: "Place") -> "Place":
         """The chains that are True here, the others from the other place."""
         parts = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
         return Place(*(torch.where(here if a.ndim == 2 else here[..., None], a, b) for a, b in parts))

@@ -125,14 +125,22 @@ class EncoderPath(Path):
         return noise.normal((chains, self.n, sum(map(size, self.shapes))), 1, self.dtype)
 
     def coordinates(self, z: tuple[Tensor, ...]) -> Tensor:
-        found: list[Tensor] = []
+        levels = self.model.at(
+            self.batch.x, tuple(level[None] for level in z), self.batch.c, mask=self.batch.mask
+        ).levels
+        return _packed(tuple(_noise_of(levels[i].q, levels[i].z) for i in self._visited()), self.shapes)
+
+    def _visited(self) -> list[int]:
+        """The numbers of the levels, counted from the top, in the order in which the encoder draws them."""
+        drawn: list[Tensor] = []
 
         def pick(i: int, q: Distribution) -> Tensor:
-            found.append(_noise_of(q, z[i][None]))
-            return z[i][None]
+            drawn.append(q.centre if i else q.centre[None])
+            return drawn[-1]
 
-        self.model.infer(self.batch.x, self.batch.c, pick, self.batch.mask)
-        return _packed(tuple(found), self.shapes)
+        one = rows(self.batch, slice(1))
+        found = [level.z for level in self.model.infer(one.x, one.c, pick, one.mask).levels]
+        return [next(i for i, z in enumerate(found) if z is mine) for mine in drawn]
 
     def _score(self, part: Part) -> _Score:
         if len(self.shapes) > 1:
