@@ -430,8 +430,9 @@ def test_a_digest_tells_models_apart(tmp_path: Path):
     assert digest == model_digest(one) and len(digest) == 32
     with torch.no_grad():
         next(one.parameters()).view(-1)[0].nextafter_(torch.tensor(9.0))
-    others = [model(seed=1), model(CategoricalHead), model().double(), one, model(labels=True)]
-    assert len({digest, *map(model_digest, others)}) == 6
+    turned = model(shape=(1, 3, 4))  # the same weights, and another shape of what they give
+    others = [model(seed=1), model(CategoricalHead), model().double(), one, model(labels=True), turned]
+    assert len({digest, *map(model_digest, others)}) == 7
     other = model()
     other.likelihood.network[1].bias.requires_grad_(False)
-    assert model_digest(other) == digest
+    assert model_digest(other) == model_digest(other.train()) == digest

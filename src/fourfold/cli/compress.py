@@ -72,12 +72,14 @@ def decompress(words: Sequence[str]) -> int:
     given = parser.read(words)
     from ..compression import decompress as write
     from ..compression import open_compressed, writer_of
+    from ..data.locate import make_folder
 
     _, found = open_compressed(given.file)
     header, size = found.header, found.size
     if given.out is not None:
-        writer_of(header, Path(given.out))
-        out = target(given.out, Path(given.out).suffix) if header.form["kind"] in ("npy", "npz") else Path(given.out)
+        out = Path(given.out)
+        writer_of(header, out)
+        make_folder(out.parent, "Choose another with --out.")
         place = given.run or _found(header, Path(given.file))
         if place is None:
             raise ValueError(f"{given.file}: compressed with {_model(header)}, which is not there. Give --run RUN.")

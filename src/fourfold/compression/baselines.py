@@ -89,7 +89,7 @@ class _Pictures(_Meter):
 
 
 def baselines(images: Images, binary: bool, progress: Callable[[int, int], None] | None = None) -> list[Size]:
-    """Sizes of the images under gzip -9, bz2 -9 and xz -9e; as PNG, WebP and (with pillow-jxl-plugin) JPEG-XL, lossless.
+    """How large gzip, bz2, xz, PNG, lossless WebP and (with pillow-jxl-plugin) lossless JPEG-XL make the images.
 
     Images of two values are given as such to what can take them: one bit a value to the streams, one bit a pixel to
     PNG. Pictures are counted twice: as one file each, and stacked in strips, which spares their headers.
