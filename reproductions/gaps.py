@@ -67,7 +67,11 @@ CLAIMS = (
         for name in PLAN
     ),
     *(
-        Claim((f"{name}_small", "amortisation_gap"), (name, "amortisation_gap"), f"{name}: a larger encoder amortises")
+        Claim(
+            (f"{name}_small", "amortisation_gap"),
+            (name, "amortisation_gap"),
+            f"{name}: the larger encoder amortises better",
+        )
         for name in ("vae", "iaf")
     ),
     *(

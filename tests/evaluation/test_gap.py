@@ -219,6 +219,15 @@ def test_a_search_that_goes_astray_leaves_the_encoders_posterior(double: None) -
     assert not found.parts["amortisation_gap"].any() and not found.parts["flow_gain"].any()
 
 
+def test_what_decides_is_not_what_is_told(double: None) -> None:
+    """From the best there is nothing can be won: differences that are chance have both signs, and mean nothing."""
+    case, noisy = Correlated(), replace(FAST, ascent=Ascent(steps=20, lr=0.05), samples=16, flow=False)
+    found = inference_gaps(case.model(), [Batch(case.data(80))], Noise(0), noisy).parts["amortisation_gap"]
+    moved = found[found != 0]
+    assert len(moved) > 8 and (moved < 0).any() and (moved > 0).any()
+    assert found.mean() < 3 * found.std() / 80**0.5
+
+
 def test_a_search_that_was_stopped_early_says_so(double: None) -> None:
     case = Correlated()
     slow = replace(FAST, ascent=Ascent(steps=30, lr=0.01), flow=False)

@@ -18,9 +18,6 @@ from ..noise import Noise, NoiseSource, Request
 from .batches import BatchLike, ChunkedNoise
 from .bend import Bend
 
-#: Slopes far below this, in nats per unit, are no reason to move: Adam would take rounding errors for slopes.
-_LEAST = 1e-3
-
 
 @dataclass(frozen=True, slots=True)
 class Ascent:
@@ -142,7 +139,7 @@ def climb(
     with torch.inference_mode(False), torch.enable_grad():
         parameters = tuple(one.detach().clone().requires_grad_() for one in start)
         rates = [ascent.lr] + [ascent.flow_lr] * (len(parameters) - 1)
-        optimiser = torch.optim.Adam([{"params": [one]} for one in parameters], eps=_LEAST)
+        optimiser = torch.optim.Adam([{"params": [one]} for one in parameters])
         bounds: list[Tensor] = []
         for step in range(ascent.steps):
             fall = min((ascent.steps - step) / max(ascent.steps - ascent.full, 1), 1.0)
