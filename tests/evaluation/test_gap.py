@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.conditional import Condition, NetworkConditional
 from fourfold.distributions import FullGaussianHead, GaussianHead, Head, MixtureHead, PointHead
-from fourfold.evaluation import Ascent, GapOptions, Gaps, elbo, inference_gaps
+from fourfold.evaluation import Annealing, Ascent, GapOptions, Gaps, Pilot, elbo, inference_gaps
 from fourfold.models import VAE, Direct, Refinement, SemiAmortised
 from fourfold.networks import gated
 from fourfold.noise import Noise
@@ -267,8 +267,10 @@ def test_the_highest_estimate_on_average_is_taken_for_all(double: None) -> None:
 
 def test_progress_ends_at_its_total(double: None) -> None:
     seen: list[tuple[int, int | None]] = []
-    case, short = Correlated(), GapOptions(Ascent(steps=3), samples=40)
-    inference_gaps(case.model(), cut(case.data(9), 5), Noise(0), short, None, lambda d, t: seen.append((d, t)))
+    annealing = Annealing(temperatures=3, chains=2, leapfrog=2, pilot=Pilot(rounds=1))
+    case, short = Correlated(), GapOptions(Ascent(steps=3), samples=40, annealing=annealing)
+    found = inference_gaps(case.model(), cut(case.data(9), 5), Noise(0), short, None, lambda d, t: seen.append((d, t)))
+    assert found.evidence[annealing.estimator].shape == (9,)
     done, totals = zip(*seen, strict=True)
     assert list(done) == sorted(done) and done[-1] == totals[0] and len(set(totals)) == 1
 
