@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_same_images_as_evaluate_binarises(
 def test_an_interrupted_search_leaves_the_run_as_it_was(run: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in run.rglob("*")}
 
-    def interrupt(stage: str, done: int, total: int | None) -> None:
+    def interrupt(done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -14,8 +14,7 @@ from .subject import add_data, add_run, open_run, subject
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..evaluation import Gaps, Row
-    from ..evaluation.evidence import Stage
+    from ..evaluation import Gaps, Progress, Row
     from ..runs import Run
 
 
@@ -48,13 +47,11 @@ def gap(words: Sequence[str]) -> int:
     from ..evaluation.evidence import USUAL
     from ..runs.gap import draw_gaps, gaps_of
 
-    options = GapOptions(Ascent(steps=given.steps), given.importance_samples, given.flow)
     annealing = replace(USUAL, temperatures=given.ais) if given.ais else None
+    options = GapOptions(Ascent(steps=given.steps), given.importance_samples, given.flow, annealing)
     other, part = subject(run, given)
     with _bar(given.quiet) as show:
-        found, rows = gaps_of(
-            other, options, annealing, data=given.data_count, split=part, seed=given.seed, progress=show
-        )
+        found, rows = gaps_of(other, options, data=given.data_count, split=part, seed=given.seed, progress=show)
     picture = draw_gaps(other, found)
     if given.json:
         print(as_json(_document(run, found, rows, picture)))
@@ -64,19 +61,14 @@ def gap(words: Sequence[str]) -> int:
 
 
 @contextmanager
-def _bar(quiet: bool) -> "Iterator[Stage]":
-    """One bar on standard error, which says what is being done."""
+def _bar(quiet: bool) -> "Iterator[Progress]":
+    """A bar on standard error."""
     from tqdm import tqdm
 
-    now = ""
-    with tqdm(disable=True if quiet else None, delay=1, unit_scale=True) as bar:
+    with tqdm(unit=" rows", disable=True if quiet else None, delay=1, unit_scale=True) as bar:
 
-        def show(stage: str, done: int, total: int | None) -> None:
-            nonlocal now
-            if stage != now:
-                now = stage
-                bar.reset(total)
-                bar.set_description_str(stage, refresh=False)
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
             bar.update(done - bar.n)
 
         yield show

@@ -15,6 +15,7 @@ from .._checks import positive, positive_int
 from ..conditional import NetworkConditional
 from ..models import Model
 from ..noise import Noise, NoiseSource
+from .ais import Annealing, ais, trajectories
 from .batches import BatchLike, ready
 from .bend import Bend
 from .importance import Progress
@@ -41,6 +42,7 @@ class GapOptions:
         samples: K, draws of z for each datum from each posterior: its ELBO is their mean log weight, the estimate of
             log p(x) the log of their mean weight.
         flow: look for the best flow of each datum too.
+        annealing: estimate log p(x) by AIS too.
         tolerance: a search whose mean bound still rose by more nats than this over a tenth of its steps is reported as
             unfinished, if it did so by more than two standard errors.
         rows_per_chunk: how many rows (draws × batch) are decoded at once.
@@ -49,6 +51,7 @@ class GapOptions:
     ascent: Ascent = field(default_factory=Ascent)
     samples: int = 5000
     flow: bool = True
+    annealing: Annealing | None = None
     tolerance: float = 0.05
     rows_per_chunk: int = 2500
 
@@ -177,7 +180,7 @@ def inference_gaps(
         batches: the data; each batch is searched at once.
         noise: its forks draw z.
         options: how, and with what budget.
-        evidence: further estimates of log p(x) by name, ``(N,)``, such as those of ``ais``.
+        evidence: further estimates of log p(x) by name, ``(N,)``, such as another budget gave.
         progress: ``progress(done, total)`` in decoded rows.
 
     Raises:
@@ -186,6 +189,19 @@ def inference_gaps(
 
     References:
         Cremer, Li and Duvenaud 2018, "Inference suboptimality in variational autoencoders", arXiv:1801.03558.
+
+    Example:
+        >>> import torch
+        >>> from fourfold.distributions import BernoulliHead, GaussianHead
+        >>> from fourfold.evaluation.batches import Part
+        >>> from fourfold.models import VAE
+        >>> from fourfold.priors import StandardNormal
+        >>> q = NetworkConditional(torch.nn.Linear(6, 4), GaussianHead(2), 6)
+        >>> p = NetworkConditional(torch.nn.Linear(2, 6), BernoulliHead(6), 2)
+        >>> model, data = VAE(q, StandardNormal(2), p).eval(), [Part(torch.ones(5, 6), None, None)]
+        >>> found = inference_gaps(model, data, Noise(0), GapOptions(Ascent(steps=5), samples=20))
+        >>> list(found.parts)
+        ['bound_gap', 'amortisation_gap', 'approximation_gap', 'flow_gain', 'flow_gap']
     """
     ready(model, "inference_gaps")
     options, data = options or GapOptions(), list(batches)
@@ -196,6 +212,10 @@ def inference_gaps(
         found = [_Search(model, batch, noise.fork(str(i)), options, tell).found() for i, batch in enumerate(data)]
     joined = {name: np.concatenate([one.arrays[name] for one in found]) for name in found[0].arrays}
     estimates = {name: np.concatenate([one.evidence[name] for one in found]) for name in found[0].evidence}
+    if (how := options.annealing) is not None:
+        key, told = noise.fork("ais"), tell.of_trajectories(how)
+        parts = [ais(model, batch, key.fork(str(i)), how, told(len(batch.x))).bound for i, batch in enumerate(data)]
+        estimates[how.estimator] = np.concatenate(parts)
     for name, values in (evidence or {}).items():
         if values.shape != joined["encoder"].shape:
             raise ValueError(
@@ -346,12 +366,18 @@ class _Work:
         searches = 1 + options.flow
         climbed = _BACKWARD * options.ascent.steps * options.ascent.draws
         self.total = n * (searches * climbed + (1 + searches) * (_TRIAL + options.samples))
+        if (how := options.annealing) is not None:
+            self.total += n * _BACKWARD * how.chains * how.leapfrog * trajectories(how)
         self.progress, self.done = progress, 0
 
     def __call__(self, rows: int) -> None:
         self.done += rows
         if self.progress:
             self.progress(self.done, self.total)
+
+    def of_trajectories(self, how: Annealing) -> Callable[[int], Progress]:
+        """From the number of data what AIS of them tells, in trajectories."""
+        return lambda n: lambda done, total: self(n * _BACKWARD * how.chains * how.leapfrog)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float | None]:

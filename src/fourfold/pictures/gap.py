@@ -35,6 +35,11 @@ def gap_bars(gaps: Mapping[str, Mapping[str, ArrayLike]]) -> "Figure":
 
     Raises:
         ValueError: no model, or numbers that are not finite.
+
+    Example:
+        >>> parts = {"bound_gap": [5.0, 6.0], "amortisation_gap": [3.0, 3.5], "approximation_gap": [2.0, 2.5]}
+        >>> [axes.get_title(loc="left") for axes in gap_bars({"vae": parts}).axes]
+        ['log p(x) − ELBO and its parts', 'each of 2 data']
     """
     found = {name: {part: np.asarray(v, float) for part, v in parts.items()} for name, parts in gaps.items()}
     if not found:

@@ -2,17 +2,13 @@
 
 __all__ = ["draw_gaps", "gaps_of"]
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from .. import pictures
 from .._checks import positive_int
-from ..evaluation import Annealing, GapOptions, Gaps, Row, ais, inference_gaps
+from ..evaluation import GapOptions, Gaps, Row, inference_gaps
 from ..evaluation.batches import first
-from ..evaluation.evidence import Stage
 from ..evaluation.importance import Progress
 from ..noise import Noise
 from .run import Run
@@ -22,12 +18,11 @@ from .support import digest
 def gaps_of(
     run: Run,
     options: GapOptions,
-    annealing: Annealing | None = None,
     *,
     data: int = 100,
     split: str = "test",
     seed: int = 0,
-    progress: Stage | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Gaps, tuple[Row, ...]]:
     """The gap of the first so many rows of a split; rows and the numbers of each datum go into the run folder.
 
@@ -36,24 +31,14 @@ def gaps_of(
     Args:
         run: with its folder.
         options: how the gap is taken apart.
-        annealing: estimate log p(x) by AIS too.
         data: how many rows.
         split: which.
         seed: of binarisation and draws.
-        progress: told the stage, and how far it is.
+        progress: told (done, total) decoded rows.
     """
     batches, n = run.batches(run.split(split), seed), min(positive_int(data, "gap: data"), len(run.split(split)))
     noise = Noise(seed, stream="gap", device=run.model.device)
-    evidence = {}
-    if annealing is not None:
-        tell = _of_stage(progress, "AIS")
-        parts = [
-            ais(run.model, batch, noise.fork("ais").fork(str(i)), annealing, tell).bound
-            for i, batch in enumerate(first(batches(), n))
-        ]
-        evidence[annealing.estimator] = np.concatenate(parts)
-    tell = _of_stage(progress, "posteriors")
-    found = inference_gaps(run.model, first(batches(), n), noise.fork("gaps"), options, evidence, tell)
+    found = inference_gaps(run.model, first(batches(), n), noise.fork("gaps"), options, progress=progress)
     protocol = {
         **run.protocol(split, seed),
         "rows": f"the first {n:,}",
@@ -70,10 +55,3 @@ def draw_gaps(run: Run, found: Gaps) -> Path:
     """``gap.png`` among the pictures of the run: a stacked bar, and every datum."""
     name = run.path.name if run.path else "run"
     return pictures.save(pictures.gap_bars({name: found.parts}), run.folder.pictures() / "gap.png")
-
-
-def _of_stage(progress: Stage | None, name: str) -> Progress | None:
-    if progress is None:
-        return None
-    told: Callable[[str, int, int | None], None] = progress
-    return lambda done, total: told(name, done, total)
