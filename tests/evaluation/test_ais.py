@@ -17,7 +17,7 @@ from fourfold.evaluation import Annealing, Pilot, Sandwich, ais, bdmc
 from fourfold.evaluation.ais import Counter, log_mean_exp, path_of, step_sizes
 from fourfold.evaluation.hmc import Place, leapfrog, transition
 from fourfold.evaluation.paths import EncoderPath, PriorPath
-from fourfold.models import VAE, Direct
+from fourfold.models import VAE, BottomUp, Direct
 from fourfold.networks.flows import gated
 from fourfold.noise import Noise
 from fourfold.posteriors import iaf, mixture
@@ -308,6 +308,24 @@ class TestPaths:
         path = EncoderPath(model, Batch(x), 3)
         place = path(path.coordinates(z))
         torch.testing.assert_close(place.ratio, model.at(x, (z[0][None], z[1][None])).log_weight)
+
+    @double
+    @pytest.mark.parametrize("kind", [PriorPath, EncoderPath])
+    def test_levels_that_are_drawn_from_the_bottom_keep_their_places(self, kind: Any) -> None:
+        def linear(a: int, b: int) -> NetworkConditional:
+            return NetworkConditional(nn.Linear(a, 2 * b), GaussianHead(b), a)
+
+        torch.manual_seed(2)
+        ways = [linear(5, 3), linear(3, 2), linear(2, 1)], [linear(1, 2), linear(2, 3)]
+        model = BottomUp(ways[0], StandardNormal(1), ways[1], linear(3, 5), [(1,), (2,), (3,)]).eval()
+        x, z = Noise(3).normal((7, 5)), tuple(Noise(i).normal((7, i)) for i in (1, 2, 3))
+        with torch.no_grad():
+            path = kind(model, Batch(x), 3)
+            place, trace = path(path.coordinates(z)), model.at(x, tuple(level[None] for level in z))
+        wanted = trace.log_weight if kind is EncoderPath else trace.log_likelihood
+        torch.testing.assert_close(place.ratio, wanted)
+        if kind is PriorPath:
+            torch.testing.assert_close(place.log_density(1.0), trace.log_joint)
 
     @double
     @pytest.mark.parametrize("kind", [PriorPath, EncoderPath])
