@@ -145,6 +145,7 @@ class TestWeights:
         truth = exact.log_evidence(both.data.x).double()
         assert abs(off(both.forward.log_weight, truth)) < 4
         assert abs(off(-both.reverse.log_weight, -truth)) < 4
+        np.testing.assert_allclose(both.upper, -np.log(np.exp(-both.reverse.log_weight).mean(0)))
         assert from_zero(both.upper - truth.numpy()) > -3 and from_zero(both.lower - truth.numpy()) < 3
 
     @double
