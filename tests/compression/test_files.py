@@ -33,6 +33,9 @@ from fourfold.distributions import BernoulliHead, CategoricalHead, GaussianHead,
 from fourfold.models import VAE, Model
 from fourfold.priors import StandardNormal
 
+# An album with a text beside its pictures may be warned of.
+pytestmark = pytest.mark.filterwarnings("ignore:.*not compressed with the rest")
+
 CLASSES = ("ant", "bee", "cat")
 CODING = CodingOptions(chunk=10, verify=False)
 SMALL, TINY = FileOptions(10, CODING), FileOptions(2, CODING)
