@@ -62,7 +62,7 @@ def measured(name: str, runs: Path, budget: Budget, limit: Limit, home: Path) ->
     """Measures one model, and keeps its rows and the numbers of each image."""
     run = Run.open(runs / name)
     with limit.stopping():
-        found = evidence_of(run, budget.options, data=budget.images, save=False, progress=_said(name))
+        found = evidence_of(run, budget.options, data=budget.images, progress=_said(name))
     said = {"entry": name, "budget": asdict(budget)}
     rows = [replace(row, protocol={**row.protocol, **said}) for row in found.rows]
     arrays = {"ais": found.ais, "curve": found.curve.bounds, "samples": np.array(found.curve.samples)}

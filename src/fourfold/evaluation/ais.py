@@ -5,6 +5,7 @@ __all__ = [
     "Annealing",
     "Counter",
     "Pilot",
+    "Tell",
     "ais",
     "forward",
     "log_mean_exp",

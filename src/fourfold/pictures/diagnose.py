@@ -1,6 +1,8 @@
 """Pictures of diagnostics: what latents know, q(z) against p(z), rate and distortion, calibration, outliers."""
 
 __all__ = [
+    "Point",
+    "Receiver",
     "aggregate_plane",
     "information_bars",
     "outlier_curves",

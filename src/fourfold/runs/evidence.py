@@ -22,7 +22,6 @@ def evidence_of(
     data: int = 100,
     split: str = "test",
     seed: int = 0,
-    save: bool = True,
     progress: Stage | None = None,
 ) -> Evidence:
     """The evidence of the first so many rows of a split; rows and the numbers of each datum go into the run folder.
@@ -35,7 +34,6 @@ def evidence_of(
         data: how many rows.
         split: which.
         seed: of binarisation and draws.
-        save: write them.
         progress: told the stage, and how far it is.
     """
     batches, data = run.batches(run.split(split), seed), positive_int(data, "evidence: data")
@@ -54,7 +52,7 @@ def evidence_of(
         protocol=protocol,
         progress=progress,
     )
-    if save and run.path is not None:
+    if run.path is not None:
         run.keep(found.rows, found.numbers)
     return found
 

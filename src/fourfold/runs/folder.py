@@ -129,15 +129,20 @@ class RunFolder:
         import numpy as np
 
         folder = self.path / "per_datum"
-        folder.mkdir(exist_ok=True)
-        for row, values in arrays:
-            with whole(self._numbers_of(row)) as file:
-                np.savez(file, values=values)
-        write_json(self.path / "results.json", rows)
-        wanted = {self._numbers_of(row) for row in rows}
-        for file in folder.glob("*.npz"):
-            if file not in wanted:
+        before = set(folder.glob("*.npz"))
+        wanted = before
+        try:
+            folder.mkdir(exist_ok=True)
+            for row, values in arrays:
+                with whole(self._numbers_of(row)) as file:
+                    np.savez(file, values=values)
+            write_json(self.path / "results.json", rows)
+            wanted = {self._numbers_of(row) for row in rows}
+        finally:  # what was written for results that could not be is of no use
+            for file in set(folder.glob("*.npz")) - wanted:
                 file.unlink()
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def per_datum(self, row: dict[str, Any]) -> "np.ndarray | None":
         """The numbers ``(N,)`` that this row of the results is the mean of; ``None`` where they are not there whole."""
