@@ -55,5 +55,6 @@ def test_verdicts() -> None:
     assert evidence._order(-0.3, 0.1) == "no"
     assert evidence._order(0.15, 0.1) == "not told apart"
     assert "0.90 ± 0.10 nats here: confirmed" in evidence._claim((0.9, 0.1))
-    assert "refuted in size" in evidence._claim((0.2, 0.05)) and "refuted in size" in evidence._claim((3.0, 0.1))
+    assert "but less than by a nat" in evidence._claim((0.6, 0.1))
+    assert "but more than by a nat" in evidence._claim((3.0, 0.1))
     assert "not settled" in evidence._claim((0.5, 0.4))

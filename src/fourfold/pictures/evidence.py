@@ -79,5 +79,5 @@ def _reference(axes: "Axes", annealed: bool, gap: ArrayLike | None) -> None:
         axes.text(0.98, max(width, 0), said, transform=axes.get_yaxis_transform(), **_ABOVE)
 
 
-_BELOW = {"va": "bottom", "ha": "left", "fontsize": SMALL, "color": INK}
+_BELOW = {"va": "top", "ha": "left", "fontsize": SMALL, "color": INK}
 _ABOVE = {"va": "bottom", "ha": "right", "fontsize": SMALL, "color": GREY}
