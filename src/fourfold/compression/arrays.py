@@ -3,7 +3,6 @@
 __all__ = ["open_array", "open_npy", "open_npz", "write_npy", "write_npz"]
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -68,8 +67,8 @@ def open_npy(path: Path, shape: Shape, classes: Sequence[str] | None = None) -> 
         ValueError: for other types and sizes, for damaged files, and for models that want labels.
     """
     try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+        x = npy.open_memmap(path, mode="r")
+    except Exception as error:  # damaged headers raise every kind of error
         raise ValueError(f"{path} cannot be read as .npy: {error}. Save it with np.save(file, x).") from None
     layout = _layout(x.shape, x.dtype, shape, str(path))
     if classes is not None:
@@ -84,7 +83,7 @@ def _layout(whole_shape: Shape, dtype: np.dtype, shape: Shape, where: str) -> di
             f"{where}: wanted uint8 (levels, or 0 and 1) or bool, got {dtype}. Whole levels: x.astype(np.uint8); grey "
             "values in [0, 1]: np.round(255 * x).astype(np.uint8), if they are levels divided by 255."
         )
-    if len(whole_shape) < 2 or 0 in whole_shape:
+    if len(whole_shape) < 2 or min(whole_shape) < 1:
         raise ValueError(f"{where}: wanted at least one image, (N, H, W) or (N, C, H, W), got shape {whole_shape}.")
     return {"dtype": dtype.str, "axes": axes_of(whole_shape[1:], shape, where)}
 
@@ -138,7 +137,8 @@ def open_npz(path: Path, shape: Shape, classes: Sequence[str] | None = None) -> 
         codes = codes_of(labels, classes, str(path))
         if len(codes) != whole_shape[0]:
             raise ValueError(f"{path}: wanted a label for each of {whole_shape[0]:,} images, got {len(codes):,}.")
-        if name is not None and labels is not None and labels.dtype.kind in "iu" and labels.ndim <= 2:
+        plain = labels is not None and labels.dtype.kind in "iu" and labels.shape in (codes.shape, (len(codes), 1))
+        if name is not None and labels is not None and plain:
             typed = _typed(name, labels)
     form["labels"] = typed
     form["kept"] = [name for name in members if name != images and not (typed and name == typed["member"])]
@@ -162,11 +162,11 @@ def _pick(heads: dict[str, tuple[Shape, bool, np.dtype]], path: Path) -> str:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Damaged archives raise many kinds of errors: here they become one."""
+    """Damaged archives raise every kind of error: here they become one."""
     try:
         yield
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         text = f"{path} cannot be read as .npz: {error}. Save it with np.savez(file, x=…, y=…)."
         raise ValueError(text) from None
@@ -230,13 +230,13 @@ def write_npz(contents: Contents, path: Path) -> None:
     images, members, kept = fields.text("images"), fields.texts("members"), fields.texts("kept")
     labels = Fields(fields.inner("labels"), contents.where) if fields.has("labels") else None
     made = [images, *kept, *([labels.text("member")] if labels else [])]
-    if sorted(made) != sorted(members):
+    if sorted(made) != sorted(members) or (labels is not None and contents.header.labels is None):
         raise ContainerError(f"{contents.where}: says that it holds {members[:5]}, but it has {made[:5]}.")
     kind = zipfile.ZIP_DEFLATED if fields.flag("deflated") else zipfile.ZIP_STORED
     with whole(path) as file, zipfile.ZipFile(file, "w", kind) as archive:
         for name in members:
             # a date of its own would make two files of the same arrays differ
-            with archive.open(_member(name, kind), "w", force_zip64=True) as stream:
+            with archive.open(_member(name, kind, contents.where), "w", force_zip64=True) as stream:
                 if name == images:
                     _write_images(contents, fields, stream)
                 elif name in kept:
@@ -246,7 +246,9 @@ def write_npz(contents: Contents, path: Path) -> None:
                     _write_labels(contents, labels, stream)
 
 
-def _member(name: str, kind: int) -> zipfile.ZipInfo:
+def _member(name: str, kind: int, where: str) -> zipfile.ZipInfo:
+    if "\0" in name or len(name.encode(errors="replace")) >= 1 << 16 or any("\ud800" <= a <= "\udfff" for a in name):
+        raise ContainerError(f"{where}: holds the name {name[:60]!r}, which no archive can. It is no file of fourfold.")
     info = zipfile.ZipInfo(name)
     info.compress_type = kind
     return info

@@ -1,6 +1,6 @@
 """What coding makes of data, as plain numbers; and what it refuses."""
 
-__all__ = ["Block", "CodingOptions", "Damaged", "Grid", "NotCodable"]
+__all__ = ["MOST_ROWS", "Block", "CodingOptions", "Damaged", "Grid", "NotCodable"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import UInt32
 
 from .._checks import positive, positive_int
+
+MOST_ROWS = 1 << 12
+"""No chunk has more rows: what is decoded may say how much memory it takes, but not any number."""
 
 
 class NotCodable(ValueError):
@@ -28,12 +31,13 @@ class CodingOptions:
     Args:
         step: the distance between neighbouring values of a latent, at most so many of its narrow posterior standard
             deviations (those at the 5 % quantile).
-        chunk: how many data go through the model at once: always exactly so many, the rest being zeros.
+        chunk: how many data go through the model at once: always exactly so many, the rest being zeros. At most 4,096.
         seed: of the words that lie at the bottom of the stack before any data do.
         verify: decode what was encoded, and compare.
 
     Raises:
-        ValueError: a number that is not above 0.
+        ValueError: a number that is not above 0, or too large.
+        TypeError: a seed that is no whole number.
     """
 
     step: float = 0.5
@@ -43,7 +47,10 @@ class CodingOptions:
 
     def __post_init__(self) -> None:
         positive(self.step, "CodingOptions: step")
-        positive_int(self.chunk, "CodingOptions: chunk")
+        if positive_int(self.chunk, "CodingOptions: chunk") > MOST_ROWS:
+            raise ValueError(f"CodingOptions: chunk: wanted at most {MOST_ROWS:,} rows, got {self.chunk:,}.")
+        if not isinstance(self.seed, int):
+            raise TypeError(f"CodingOptions: seed: wanted a whole number, got {self.seed!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +150,5 @@ class Block:
                 int(record["initial_words"]),
                 float(record["bound_bits"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise Damaged(f"Block: its record is not what pack() made ({type(error).__name__}: {error}).") from error

@@ -5,7 +5,7 @@ __all__ = ["Codec", "Progress", "check_codable"]
 from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
-from math import prod
+from math import isfinite, prod
 from typing import final
 
 import numpy as np
@@ -97,7 +97,7 @@ class Codec:
             x, left = self._decoded(block, _tensor(c, block.n), progress)
         except (Empty, ValueError, IndexError, OverflowError) as error:
             raise Damaged(f"{_DAMAGED} ({error})") from error
-        if not np.array_equal(left, seed_words(str(block.seed), block.initial_words)):
+        if len(left) != block.initial_words or not np.array_equal(left, seed_words(str(block.seed), len(left))):
             raise Damaged(f"{_DAMAGED} (what is left of the stack is not what it began with)")
         return x
 
@@ -127,6 +127,8 @@ class Codec:
             size = int(min(max((stack.depth - stack.lowest) / each, 1), rows))
             if progress is not None:
                 progress(done, total)
+        if not isfinite(bits):
+            raise NotCodable("compress: the model gives some of these data no probability at all: it cannot code them.")
         words, initial = stack.trimmed()
         return Block(
             n, x.dtype.name, rows, options.seed, tuple(sizes), order.grids, tuple(shifts), words, initial, bits
@@ -163,7 +165,7 @@ class Codec:
 
     def _explored(self) -> tuple[tuple[int, ...], int]:
         """The levels in the order in which the model infers them, and how many values an element of x can have."""
-        x, c, condition = torch.zeros(2, *self._data, dtype=torch.float64), None, self._model.condition
+        c, condition = None, self._model.condition
         if condition is not None:
             c = torch.zeros(2, dtype=torch.long) if condition.classes else torch.zeros(2, *condition.shape)
         picked: list[Tensor] = []
@@ -178,8 +180,11 @@ class Codec:
             return torch.zeros(2, *p.event_shape, dtype=torch.float64)
 
         with torch.no_grad():
-            levels = is_discrete(self._model.generate(2, c, generate).p_x)
-            trace = self._model.infer(x, c, infer)
+            p_x = self._model.generate(2, c, generate).p_x
+            levels = is_discrete(p_x)
+            if tuple(p_x.event_shape) != self._data:  # before there is anything as large as some file says
+                raise NotCodable(f"compress: data of shape {self._data}, but the model's are {tuple(p_x.event_shape)}.")
+            trace = self._model.infer(torch.zeros(2, *self._data, dtype=torch.float64), c, infer)
         visits = tuple(next(i for i, level in enumerate(trace.levels) if level.z is z) for z in picked)
         return visits, levels
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..distributions import DiagonalGaussian, Distribution, Factorised, Mixture
 from ..models import Model
 from ..noise import Noise
-from .block import Grid
+from .block import Grid, NotCodable
 from .chunk import known, walk
 
 _NARROW = 0.05  # this quantile of the posterior standard deviations is called narrow
@@ -43,15 +43,17 @@ def grids_for(model: Model, x: Tensor, c: Tensor | None, n: int, step: float) ->
 
 def valid(grid: Grid) -> bool:
     """Whether it can be one of these."""
-    return 1 <= grid.reach <= _LARGEST and all(_LEAST <= e <= _MOST for e in grid.exponents)
+    return 2 <= grid.reach <= _LARGEST and all(_LEAST <= e <= _MOST for e in grid.exponents)
 
 
 def _grid(loc: np.ndarray, scale: np.ndarray, step: float) -> Grid:
+    if not (np.isfinite(loc).all() and np.isfinite(scale).all()):
+        raise NotCodable("compress: the model's posteriors of these data are not all finite: it cannot code them.")
     narrow = np.maximum(np.quantile(scale, _NARROW, axis=0), 2.0**_LEAST)
     farthest = _ROOM * np.maximum((np.abs(loc) + 6 * scale).max(0), 1.0)
     exponents = np.floor(np.log2(step * narrow))
     exponents = np.maximum(exponents, np.ceil(np.log2(farthest / _LARGEST))).clip(_LEAST, _MOST)
-    reach = 1 << ceil(log2(float((farthest / np.exp2(exponents)).max())))
+    reach = 1 << max(ceil(log2(float((farthest / np.exp2(exponents)).max()))), 1)
     return Grid(tuple(int(e) for e in exponents), min(reach, _LARGEST))
 
 

@@ -83,7 +83,7 @@ def codes_of(labels: np.ndarray | None, classes: Sequence[str], where: str) -> n
         >>> codes_of(np.array(["cat", "dog", "cat"]), ("ant", "cat", "dog"), "pets.npz")
         array([1, 2, 1])
     """
-    if labels is None:
+    if labels is None or not labels.size:
         raise ValueError(
             f"{where}: this model is conditioned on a label, and there are none. Save them with the images: "
             "np.savez(file, x=…, y=…)."

@@ -4,7 +4,9 @@ __all__ = ["open_pictures", "write_folder", "write_zip"]
 
 import io
 import json
+import os
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,6 +25,7 @@ from .images import Images, codes_of
 _FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 _MODES = {"1": 1, "L": 1, "RGB": 3}  # and how many channels each has
 _KEPT = "pictures"
+_MOST_LIST = 1 << 28  # bytes of the list of names: that of millions of pictures
 
 
 @final
@@ -47,7 +50,12 @@ class _Pictures(Images):
 
     def kept(self, name: str) -> Iterator[bytes]:
         alike = self._modes[0] if len(set(self._modes)) == 1 else self._modes
-        yield json.dumps({"names": [s.name for s in self._sources], "modes": alike}, separators=(",", ":")).encode()
+        listed = json.dumps({"names": [s.name for s in self._sources], "modes": alike}, separators=(",", ":")).encode()
+        if len(listed) > _MOST_LIST:
+            raise ValueError(
+                f"{self._where}: the names of {self.n:,} pictures take too many bytes. Make several files."
+            )
+        yield listed
 
     def name(self, row: int) -> str:
         return self._sources[row].name
@@ -62,6 +70,7 @@ def open_pictures(path: Path, shape: Shape, classes: Sequence[str] | None = None
     """
     sources = folder_sources(path) if path.is_dir() else zip_sources(path, str(path), "")
     labels = describe([source.name for source in sources])[1]
+    _tell_what_is_left_out(path, len(sources))
     if not path.is_dir():
         sources = _with_top(sources, path)
     _check_names([source.name for source in sources], str(path))
@@ -80,6 +89,20 @@ def _with_top(sources: Sequence[Source], path: Path) -> list[Source]:
     return [replace(source, name=top + source.name) for source in sources]
 
 
+def _tell_what_is_left_out(path: Path, pictures: int) -> None:
+    """Warns of files that are no pictures, or are hidden: whoever removes the originals would lose them."""
+    if path.is_dir():
+        files = sum(one.is_file() or one.is_symlink() for one in path.rglob("*"))
+    else:
+        with zipfile.ZipFile(path) as archive:
+            files = sum(not info.is_dir() for info in archive.infolist())
+    if files > pictures:
+        warnings.warn(
+            f"{path}: {files - pictures:,} files in it are hidden or no pictures, and not compressed with the rest.",
+            stacklevel=3,
+        )
+
+
 def _mode(source: Source, where: str, shape: Shape) -> str:
     """The mode of a picture that would come back exactly, from its first bytes."""
     suffix, name = PurePosixPath(source.name).suffix.lower(), f"{where}: {source.name}"
@@ -89,11 +112,15 @@ def _mode(source: Source, where: str, shape: Shape) -> str:
             "that format exactly: convert it to PNG first."
         )
     with _opened(source, where) as image:
+        try:
+            frames = getattr(image, "n_frames", 1)  # which looks for them
+        except Exception as error:
+            raise ValueError(f"{name} cannot be decoded: {error}. Repair or remove it.") from None
         deep = ";16" in str([tile[3] for tile in image.tile]) or image.mode.startswith(("I", "F"))
-        if deep or image.mode not in _MODES or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
+        if deep or image.mode not in _MODES or "transparency" in image.info or frames > 1:
             got = "more than 8 bits a channel" if deep else f"mode {image.mode}"
             got += ", transparency" if "transparency" in image.info else ""
-            got += ", several pictures in one file" if getattr(image, "n_frames", 1) > 1 else ""
+            got += ", several pictures in one file" if frames > 1 else ""
             raise ValueError(
                 f"{name}: wanted one picture of mode 1, L or RGB, 8 bits, no transparency, got {got}. "
                 "Convert it first: image.convert('L') or 'RGB'."
@@ -146,7 +173,8 @@ def write_folder(contents: Contents, path: Path) -> None:
         for name, data in _files(contents):
             goal = part / name
             goal.parent.mkdir(parents=True, exist_ok=True)
-            goal.write_bytes(data)
+            with goal.open("xb") as file:  # where A.png and a.png are one file, the second is not to replace the first
+                file.write(data)
         part.replace(path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -157,6 +185,8 @@ def write_zip(contents: Contents, path: Path) -> None:
     """Writes the pictures into a zip archive, under the names they had."""
     with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in _files(contents):
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise ContainerError(f"--out: {name!r} is not of letters that an archive can name. Name a new folder.")
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
@@ -181,7 +211,12 @@ def _listed(contents: Contents) -> tuple[list[str], list[str]]:
     """The names and the modes of the pictures: harmless names, one each, and modes that go with the shape."""
     where = contents.where
     try:
-        found = json.loads(b"".join(contents.kept(_KEPT)))
+        listed = bytearray()
+        for piece in contents.kept(_KEPT):
+            listed += piece
+            if len(listed) > _MOST_LIST:
+                raise ValueError
+        found = json.loads(listed)
         names, modes = found["names"], found["modes"]
     except (ValueError, RecursionError, KeyError, TypeError):
         raise ContainerError(f"{where}: its list of pictures cannot be read. Get the file again.") from None
@@ -214,6 +249,10 @@ def _check_names(names: Sequence[str], where: str) -> None:
 
 
 def _harmless(name: str) -> bool:
-    """Whether a name stays within its folder, wherever it is written."""
+    """Whether a name stays within its folder, wherever it is written, and can be a file's."""
     parts = name.split("/")
-    return ":" not in parts[0] and all(p not in ("", ".", "..") and not {"\0", "\\"} & set(p) for p in parts)
+    try:
+        short = len(os.fsencode(name)) < 1 << 12 and all(len(os.fsencode(p)) < 1 << 8 for p in parts)
+    except UnicodeEncodeError:
+        return False
+    return short and all(p not in ("", ".", "..") and not {"\0", "\\", ":"} & set(p) for p in parts)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..models import Model
 from .arrays import write_npy, write_npz
-from .block import Block, Damaged
+from .block import MOST_ROWS, Block, Damaged
 from .codec import Codec, Progress, check_codable
 from .container import Container, ContainerError, Part
 from .fields import Fields
@@ -185,7 +185,7 @@ class _Source:
 def _checked_record(record: object, size: int, words: bytes, where: str) -> Mapping[str, Any]:
     """A block's record, if it speaks of this block: before anything is made as large as it says."""
     told = Fields(record, where)
-    chunk = told.whole("chunk", 1, 1 << 20)
+    chunk = told.whole("chunk", 1, MOST_ROWS)
     told.whole("n", size, size)
     told.text("dtype", ("uint8",))
     pairs = told.pairs("sizes")
