@@ -155,7 +155,10 @@ class _Bins:
         offset = -np.abs(whole - self.loc / self.steps)  # of either side, that on which no digits are lost
         upper, lower = log_ndtr((offset + 0.5) * rate), log_ndtr((offset - 0.5) * rate)
         with np.errstate(divide="ignore"):
-            return upper + np.log(-np.expm1(lower - upper))
+            mass = upper + np.log(-np.expm1(lower - upper))
+        # Where a step is next to nothing, that difference is of few digits or none: its width times the density.
+        flat = -0.5 * (offset * rate) ** 2 - 0.5 * np.log(2 * np.pi) - self.log_scale
+        return np.where(rate < 1e-4, flat, mass)
 
 
 def _weight(chunk: Chunk, place: Place, p: Mixture) -> tuple[Tables, np.ndarray]:
