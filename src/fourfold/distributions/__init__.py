@@ -26,6 +26,10 @@ __all__ = [
     "MeetsDiagonal",
     "Mixture",
     "MixtureHead",
+    "PixelHead",
+    "PixelSteps",
+    "Pixels",
+    "Pixelwise",
     "Point",
     "PointHead",
     "PullBack",
@@ -55,5 +59,6 @@ from .pixel_heads import (
     DiscretisedLogisticHead,
     DiscretisedLogisticMixtureHead,
 )
+from .pixelwise import PixelHead, Pixels, PixelSteps, Pixelwise
 from .support import GreyBernoulliWarning, check_support, warn_of_grey
 from .units import bits_per_dim

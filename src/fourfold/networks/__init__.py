@@ -6,8 +6,10 @@ __all__ = [
     "Convolutional",
     "Dense",
     "FlowFactory",
+    "GatedPixelCNN",
     "NetworkFactory",
     "NetworkLike",
+    "PixelStacks",
     "Residual",
     "Transposed",
     "UnitColumns",
@@ -22,6 +24,7 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .masked import GatedPixelCNN, PixelStacks
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.
