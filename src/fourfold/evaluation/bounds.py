@@ -150,8 +150,9 @@ def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, row
         points = [type(level.q).__name__ for level in trace.levels if not level.q.has_density]
         if points:
             scores.reason = f"{points[0]} has no density, so there is no rate and no bound on log p(x)"
-            error = (batch.x.double() - trace.p_x.mean[0].double()).square().flatten(1)
-            scores.squared_error = (error * elements).sum(1) / elements.sum(1)
+            if trace.p_x.has_mean:
+                error = (batch.x.double() - trace.p_x.mean[0].double()).square().flatten(1)
+                scores.squared_error = (error * elements).sum(1) / elements.sum(1)
         parts = [_rate(level, part / draws) for level in trace.levels if level.q.has_density]
         scores.rates = _added(scores.rates, tuple(rate for rate, _, _ in parts))
         scores.kl = _added(scores.kl, tuple(kl for _, kl, _ in parts))

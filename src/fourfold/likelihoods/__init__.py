@@ -2,7 +2,10 @@
 
 __all__ = [
     "LIKELIHOODS",
+    "OUTPUTS",
     "Likelihood",
+    "PixelCNN",
+    "PixelDecoder",
     "bernoulli",
     "beta_binomial",
     "categorical",
@@ -10,8 +13,10 @@ __all__ = [
     "discretised_logistic",
     "discretised_logistic_mixture",
     "gaussian",
+    "pixel_cnn",
 ]
 
+from .pixel_cnn import OUTPUTS, PixelCNN, PixelDecoder, pixel_cnn
 from .simple import (
     LIKELIHOODS,
     Likelihood,

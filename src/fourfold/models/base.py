@@ -88,11 +88,14 @@ class Model(nn.Module, ABC):
     def sample(
         self, n: int = 1, c: Tensor | None = None, noise: NoiseSource | None = None, *, mean: bool = True
     ) -> Tensor:
-        """n data from the model, ``(n, *data)``: the means of p(x | z), or with ``mean=False`` draws from it."""
+        """n data from the model, ``(n, *data)``: the means of p(x | z), or with ``mean=False`` draws from it.
+
+        Where p(x | z) has no mean in closed form (a PixelCNN), they are draws in either case.
+        """
         n = positive_int(n, "sample: n")
         source = noise or Noise(device=self.device)
         made = self.generate(n, c, lambda i, p: p.sample(source))
-        return made.p_x.mean if mean else made.p_x.sample(source)
+        return _shown(made.p_x, source) if mean else made.p_x.sample(source)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -100,15 +103,29 @@ class Model(nn.Module, ABC):
         return tuple(level.z[0] for level in self.infer(x, c, _central).levels)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The mean of p(x | z) at the posterior mean of z (for a flow its centre), ``(B, *data)``."""
-        return self.infer(x, c, _central).p_x.mean[0]
+    def reconstruct(self, x: Tensor, c: Tensor | None = None, noise: NoiseSource | None = None) -> Tensor:
+        """The mean of p(x | z) at the posterior mean of z (for a flow its centre), ``(B, *data)``.
+
+        Where p(x | z) has no mean in closed form, a draw from it: the same one at every call, if no noise is given.
+
+        Raises:
+            ValueError: a model that keeps nothing of x, having neither latents nor a condition.
+        """
+        if not self.latent_shapes and self.condition is None:
+            raise ValueError(
+                "reconstruct: this model has neither latents nor a condition: it keeps nothing of x to reconstruct it "
+                "from. Look at samples instead."
+            )
+        return _shown(self.infer(x, c, _central).p_x, noise or Noise(0, device=self.device))[0]
 
     @torch.no_grad()
-    def decode(self, z: Tensor | tuple[Tensor, ...], c: Tensor | None = None) -> Tensor:
-        """The mean of p(x | z), ``(n, *data)``, for latents of shape ``(n, *latent)``."""
+    def decode(
+        self, z: Tensor | tuple[Tensor, ...], c: Tensor | None = None, noise: NoiseSource | None = None
+    ) -> Tensor:
+        """The mean of p(x | z), ``(n, *data)``, for latents of shape ``(n, *latent)``; draws where it has none."""
         given = z if isinstance(z, tuple) else (z,)
-        return self.generate(len(given[0]), c, lambda i, p: given[i]).p_x.mean
+        p_x = self.generate(len(given[0]), c, lambda i, p: given[i]).p_x
+        return _shown(p_x, noise or Noise(0, device=self.device))
 
     @property
     def device(self) -> torch.device:
@@ -132,3 +149,8 @@ class Model(nn.Module, ABC):
 def _central(i: int, q: Distribution) -> Tensor:
     """The centre of q as one draw; below the first level q has the draw's dimension already."""
     return q.centre if i else q.centre[None]
+
+
+def _shown(p_x: Distribution, noise: NoiseSource) -> Tensor:
+    """What stands for p(x | z) in a picture: its mean, and where that has no closed form a draw."""
+    return p_x.mean if p_x.has_mean else p_x.sample(noise)

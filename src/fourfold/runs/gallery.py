@@ -25,7 +25,7 @@ _ROWS, _STEPS, _SCATTER = 16, 9, 2000
 def draw_samples(
     run: "Run", n: int = 64, label: int | None = None, seed: int = 0, out: str | Path | None = None, draw: bool = False
 ) -> Path:
-    """A grid of n samples: means of p(x | z) with z from the prior; with a label where the model wants one."""
+    """A grid of n samples: means of p(x | z), or draws where it has none; with a label where the model wants one."""
     images, title = samples(run, n, label, seed, draw=draw)
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
@@ -33,11 +33,11 @@ def draw_samples(
 def samples(
     run: "Run", n: int, label: int | None = None, seed: int = 0, *, draw: bool = False
 ) -> tuple[np.ndarray, str]:
-    """n samples ``(n, *data)``, means of p(x | z) or draws from it, and what they are."""
+    """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean."""
     model = run.model
-    noise = Noise(seed, stream="samples", device=model.device)
+    noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(run)
     title = "Not trained with this prior" if unheld(run) else "Samples"
-    c, title = None, f"{title}: {'draws from' if draw else 'means of'} p(x|z), z from the prior"
+    c, title = None, f"{title}: {'draws from' if draw else 'means of'} {_of(run)}"
     if label is not None and (model.condition is None or model.condition.classes is None):
         raise ValueError("label was given, but this model is not conditioned on a label. Leave it out, or train cvae.")
     if model.condition is not None and model.condition.classes is not None:
@@ -64,9 +64,12 @@ def unheld(run: "Run") -> bool:
 def draw_reconstructions(
     run: "Run", n: int = 10, seed: int = 0, out: str | Path | None = None, split: str = "test"
 ) -> Path:
-    """The first n rows of a split as the model sees them, above the model's reconstructions."""
+    """The first n rows of a split as the model sees them, above the model's reconstructions.
+
+    They are means of p(x | z), or draws from it where it has none.
+    """
     batch = _first(run, split, n, seed)
-    x_hat = run.model.reconstruct(batch.x, batch.c)
+    x_hat = run.model.reconstruct(batch.x, batch.c, Noise(seed, stream="x", device=run.model.device))
     x_hat = _with_observed(x_hat, batch.x, batch.mask)
     return _written(run, "reconstructions.png", out, pictures.reconstructions(_array(batch.x), _array(x_hat)))
 
@@ -106,15 +109,17 @@ def write_gallery(run: "Run") -> Path:
     if run.metrics:
         draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics, run.stages))  # noqa: E731
         add("Training", "Means over each interval of training; validation with the same objective.", draw)
-    sampled = "Means of p(x|z) for z from the prior: what the model believes the data are."
+    kind = "means of" if _has_mean(run) else "draws from"
+    sampled = f"{kind.capitalize()} {_of(run)}: what the model believes the data are."
     if unheld(run):
         sampled += " This model's latents were never held to the prior: expect little of them."
     add("Samples", sampled, lambda: draw_samples(run))
-    add(
-        "Reconstructions",
-        f"{part.capitalize()} data above, the mean of p(x|z) at the posterior mean below.",
-        lambda: draw_reconstructions(run, split=part),
-    )
+    if model.latent_shapes or model.condition is not None:
+        add(
+            "Reconstructions",
+            f"{part.capitalize()} data above, {kind} p(x|z) at the posterior mean below.",
+            lambda: draw_reconstructions(run, split=part),
+        )
     if len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
         _latent_pictures(run, part, add)
     facts = {
@@ -211,6 +216,20 @@ def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> Tensor:
 def _with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
     """What the model made where it predicts, and the data where it was given them."""
     return made if mask is None else mask * made + (1 - mask) * x
+
+
+@torch.no_grad()
+def _has_mean(run: "Run") -> bool:
+    """Whether p(x | z) has a mean to show; where it has none (a PixelCNN), draws are shown."""
+    model, part = run.model, "test" if "test" in run.dataset().parts else "train"
+    c = None if model.condition is None else _first(run, part, 1).c
+    noise = Noise(0, device=model.device)
+    return model.generate(1, c, lambda i, p: p.sample(noise)).p_x.has_mean
+
+
+def _of(run: "Run") -> str:
+    """What samples are of, in words."""
+    return "p(x|z), z from the prior" if run.model.latent_shapes else "p(x)"
 
 
 def _array(x: Tensor) -> np.ndarray:
