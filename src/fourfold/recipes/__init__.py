@@ -27,6 +27,8 @@ __all__ = [
     "miwae",
     "mmd_vae",
     "piwae",
+    "pixel_cnn",
+    "pixel_vae",
     "semi_amortised_vae",
     "sparse_ae",
     "spline_vae",
@@ -43,6 +45,7 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
+from .autoregressive import pixel_cnn, pixel_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -87,6 +90,8 @@ TABLE: dict[str, RecipeFunction] = {
         coupling_prior_vae,
         delta_vae,
         hvae,
+        pixel_cnn,
+        pixel_vae,
     )
 }
 

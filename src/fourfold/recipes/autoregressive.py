@@ -1,0 +1,132 @@
+"""Recipes whose likelihood looks at the pixels before: the PixelCNN alone, and given z."""
+
+__all__ = ["pixel_cnn", "pixel_vae"]
+
+from dataclasses import replace
+
+from torch import nn
+
+from .._checks import choice
+from ..data import DataSpec
+from ..likelihoods import OUTPUTS, PixelCNN, PixelDecoder
+from ..likelihoods import pixel_cnn as pixel_likelihood
+from ..models import VAE, Direct
+from ..networks import PixelStacks
+from ..objectives import ELBO
+from ..plan import Recipe, recipe
+from ..posteriors import gaussian
+from ..priors import StandardNormal
+from .choose import GAUSSIAN, NORMAL, NetworkChoice, beta_of, images, networks_for
+
+_PIXELS = "autoregressive over pixels, a gated PixelCNN: Bernoulli, or over 256 levels by name"
+
+
+@recipe(
+    posterior="none: there are no latents",
+    prior="none: there are no latents",
+    likelihood=_PIXELS,
+    objective="the log-likelihood itself, exact",
+    equation=r"\log p(x) = \sum_i \log p(x_i|x_{<i})",
+    source="van den Oord et al. 2016, arXiv:1606.05328",
+    good_for="the number that a PixelVAE has to beat; texture, exact likelihoods, lossless compression",
+    not_for="a code, or whole shapes from few layers: what lies beyond their reach a pixel knows nothing of",
+    published="static MNIST, NLL: PixelCNN 81.30, gated 80.10 (Gulrajani et al. 2016); CIFAR-10 3.03 bits/dim "
+    "(van den Oord et al. 2016)",
+)
+def pixel_cnn(
+    data: DataSpec,
+    *,
+    layers: int = 5,
+    filters: int = 32,
+    kernel: int = 5,
+    window: tuple[int, ...] = (),
+    likelihood: str = "auto",
+) -> Recipe:
+    """The gated PixelCNN: every pixel given those before it, no latents; the autoregressive baseline.
+
+    Args:
+        layers: how many gated layers; the first is 7 wide.
+        filters: channels of each of the two stacks; raised to a multiple of the number of colours.
+        kernel: width of the layers after the first, odd.
+        window: w,h: a pixel sees h rows above, w wide, and half of w to its left; all that the layers reach if empty.
+        likelihood: bernoulli, categorical, discretised_logistic or discretised_logistic_mixture; auto is Bernoulli.
+    """
+    decoder = _decoder(data, likelihood, (layers, filters, kernel, window), "pixel_cnn")
+    return Recipe(Direct(PixelCNN(data.shape, decoder)), ELBO())
+
+
+@recipe(
+    posterior=GAUSSIAN,
+    prior=NORMAL,
+    likelihood=f"{_PIXELS}, to each layer of which z is a bias",
+    objective="ELBO",
+    equation=r"\mathcal L = \mathbb E_{q(z|x)}\sum_i\log p(x_i|x_{<i}, z) - \mathrm{KL}(q(z|x)\,\|\,p(z))",
+    source="Gulrajani et al. 2016, arXiv:1611.05013",
+    good_for="likelihoods: z tells the shape, the pixels before tell the stroke, each what it can tell cheapest",
+    not_for="a code of everything: what pixels tell each other is not in z, and with many layers little is left for it",
+    published="static MNIST, NLL by 1,000 draws: gated PixelVAE 80.08, without upsampling 79.02; PixelCNN 80.10 "
+    "(Gulrajani et al. 2016)",
+)
+def pixel_vae(
+    data: DataSpec,
+    *,
+    latent: int = 16,
+    layers: int = 3,
+    filters: int = 32,
+    kernel: int = 5,
+    window: tuple[int, ...] = (),
+    upsampling: bool = True,
+    network: str = "convolutional",
+    hidden: tuple[int, ...] = (256,),
+    likelihood: str = "auto",
+    draws: int = 1,
+    beta_schedule: str | None = None,
+    encoder: NetworkChoice = None,
+    decoder: NetworkChoice = None,
+) -> Recipe:
+    """The PixelVAE: a VAE whose decoder is a gated PixelCNN, so z need not tell what the pixels tell each other.
+
+    Args:
+        latent: size of z.
+        layers: how many gated layers; the first is 7 wide.
+        filters: channels of each of the two stacks; raised to a multiple of the number of colours.
+        kernel: width of the layers after the first, odd.
+        window: w,h: a pixel sees h rows above, w wide, and half of w to its left; all that the layers reach if empty.
+        upsampling: whether z becomes 8 feature maps of the image's size, or goes into each layer as it is, by a linear
+            map: then layers have to be many enough that a pixel knows where it is.
+        network: dense, convolutional or residual, for z to the feature maps and x to z.
+        hidden: widths of the hidden layers of encoder and, reversed, decoder;
+            one width (convolutional), or one for each block (residual).
+        likelihood: bernoulli, categorical, discretised_logistic or discretised_logistic_mixture; auto is Bernoulli.
+        draws: draws of z for each datum in training.
+        beta_schedule: weight of the rate over the steps, such as linear:0:1:10000, the paper's; 1 if not given.
+        encoder: your own network, x to 2 numbers a latent (mean, log standard deviation).
+        decoder: your own network, z to 8 feature maps of the image's size; without upsampling, to as many numbers as z.
+    """
+    up, down = networks_for(network, hidden, "relu")
+    options = _decoder(data, likelihood, (layers, filters, kernel, window), "pixel_vae")
+    if not upsampling:
+        options, down = replace(options, features=latent, upsampled=False), nn.Identity()
+    q = gaussian(encoder or up, data.shape, latent)
+    p_x = pixel_likelihood(decoder or down, (latent,), data.shape, decoder=options)
+    return Recipe(VAE(q, StandardNormal(latent), p_x), ELBO(beta_of(1.0, beta_schedule), draws))
+
+
+def _decoder(data: DataSpec, likelihood: str, sizes: tuple[int, int, int, tuple[int, ...]], owner: str) -> PixelDecoder:
+    """The PixelCNN of so many layers, filters, kernels and this window, for these data."""
+    layers, filters, kernel, window = sizes
+    colours = images(data, owner)[0]
+    if len(window) not in (0, 2):
+        raise ValueError(f"{owner}: window: wanted w,h such as 4,2, or nothing, got {window!r}.")
+    whole = (window[0], window[1]) if window else None
+    stacks = PixelStacks(layers, filters + -filters % colours, kernel, window=whole)
+    return PixelDecoder(_outputs(data, likelihood, owner), stacks=stacks)
+
+
+def _outputs(data: DataSpec, likelihood: str, owner: str) -> str:
+    """The family by name; data that are neither binary, nor grey, nor 8-bit have none."""
+    if likelihood == "auto":
+        if data.levels is None and not data.grey:
+            raise ValueError(f"{owner}: likelihood: PixelCNNs are over levels, and these data are real. Take vae.")
+        return "bernoulli"
+    return choice(likelihood, OUTPUTS, f"{owner}: likelihood")
