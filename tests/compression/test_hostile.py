@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from test_files import BINARY, CLASSES, GREY, coins, levels, model, same
 
+from fourfold.cli import main
 from fourfold.compression import (
     Block,
     CodingOptions,
@@ -129,6 +130,20 @@ def pictures(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels(4, 3)).save(folder / name)
+
+
+def test_what_a_file_says_of_itself_is_no_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Neither to the terminal it is printed on, nor to the shell that a line of it is copied to."""
+    np.savez(tmp_path / "x.npz", x=coins(5, 4, 3))
+    path = tmp_path / "a.ff"
+    compress(BINARY, open_images(tmp_path / "x.npz", SHAPE), path, OPTIONS)
+    crafted(path, lambda h, p: h["model"].update(run="run; rm all\n\x1b[31m\ud800", recipe="\x1b[2J"))
+    assert main(["decompress", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"fourfold decompress {path} --run 'run; rm all??[31m?' --out images.npz" in said and "\x1b" not in said
+    crafted(path, form(kind="exe"))
+    assert main(["decompress", str(path)]) == 2
+    assert "kind: wanted one of npy, npz, folder, zip, got 'exe'" in capsys.readouterr().err
 
 
 def test_no_memory_is_taken_on_the_word_of_a_block():

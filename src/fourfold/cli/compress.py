@@ -3,6 +3,7 @@
 __all__ = ["compress", "decompress"]
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,7 +200,12 @@ def _model(header: "Header") -> str:
     name = (
         f"{told['run']} ({told.get('recipe')}, {told.get('checkpoint')} checkpoint)" if told.get("run") else "a model"
     )
-    return f"{name} of digest {told['digest']}"
+    return _printable(f"{name} of digest {told['digest']}")
+
+
+def _printable(text: object) -> str:
+    """Words of a file that anybody may have written, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
 
 
 def _coded(found: "Compressed") -> str:
@@ -234,8 +240,8 @@ def _table(found: "Compressed", others: "Sequence[Size]") -> str:
 def _page(file: str, found: "Compressed") -> str:
     header, numbers = found.header, _numbers(found)
     bits = f"{numbers['bits_per_dim']:.4f} bits/dim; −ELBO, quantised: {numbers['bound_bits_per_dim']:.4f}"
-    made = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-    place = header.model.get("run") or "RUN"
+    made = _printable(", ".join(f"{name} {version}" for name, version in header.versions.items()))
+    place = shlex.quote(_printable(header.model.get("run") or "RUN"))
     out = {"npy": "images.npy", "npz": "images.npz"}.get(header.form["kind"], "images")
     rows = [
         ("images", _what(header)),
@@ -243,7 +249,7 @@ def _page(file: str, found: "Compressed") -> str:
         ("model", _model(header)),
         ("made with", made),
         ("state", "whole: every byte agrees with its digest"),
-        ("to get them", f"fourfold decompress {file} --run {place} --out {out}"),
+        ("to get them", f"fourfold decompress {shlex.quote(file)} --run {place} --out {out}"),
     ]
     return columns(rows)
 

@@ -76,6 +76,7 @@ class Header:
         labels = told.text("labels", ("|u1", "<u4")) if told.has("labels") else None
         objects = {name: told.inner(name) for name in ("form", "model", "options", "versions")}
         Fields(objects["model"], where).text("digest")
+        Fields(objects["form"], where).text("kind", ("npy", "npz", "folder", "zip"))
         shape, scale, blocks = told.shape("shape"), told.whole("scale", 1, 255), told.whole("blocks", 1, n)
         if -(-n // blocks) * prod(shape) > _MOST_BLOCK or scale not in (1, 255):
             raise ContainerError(
