@@ -1,6 +1,6 @@
 """Run every benchmark with its defaults (`make bench`)."""
 
-from benchmarks import coding, startup, train_epoch
+from benchmarks import coding, sampling, startup, train_epoch
 
 __all__: list[str] = []
 
@@ -8,3 +8,4 @@ if __name__ == "__main__":
     startup.main([])
     train_epoch.main([])
     coding.main([])
+    sampling.main([])
