@@ -200,3 +200,15 @@ def test_what_cannot_be_compared_is_refused(arrays: tuple, options: dict, messag
 def test_groups_of_one_are_refused():
     with pytest.raises(ValueError, match=r"at least 2 numbers in each group, got \(1,\), \(3,\)"):
         unpaired([1.0], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_of_few_data_no_more_is_told_than_chance_allows(n: int):
+    """The bootstrap of two equal models finds a difference every other time where n = 2."""
+    d = np.random.default_rng(6).normal(0, 1, (400, n))
+    found = [paired(one, np.zeros(n)) for one in d]
+    assert np.mean([one.p_value <= 0.05 for one in found]) == pytest.approx(0.05, abs=0.033)
+    for one, numbers in zip(found[:20], d, strict=False):
+        test = stats.ttest_1samp(numbers, 0)
+        assert one.p_value == pytest.approx(test.pvalue) and one.method == f"Student's t over {n} data"
+        assert one.interval == pytest.approx(tuple(test.confidence_interval()))
