@@ -277,3 +277,19 @@ def test_numbers_that_are_not_finite_have_no_picture(runs: Callable[[str], Run],
     json.dumps(found.to_dict(), allow_nan=False)
     with pytest.raises(ValueError, match="must be"):
         found.picture()
+
+
+def test_rows_of_other_commands_are_no_budget(runs: Callable[[str], Run]):
+    """``fourfold evidence`` keeps an ELBO of a few data: what is asked for is measured all the same."""
+    from fourfold.evaluation import EvidenceOptions
+    from fourfold.runs.evidence import evidence_of
+
+    a, b = runs("small-0"), runs("large-0")
+    evidence_of(a, EvidenceOptions((1, 5), annealing=None), data=20)
+    assert ff.compare(a, b, draws=1).row["n"] == 179
+    a.folder.keep([*a.folder.results(), {**a.folder.results()[0], "metric": "mi"}], [])
+    rows = a.folder.results()
+    del rows[-1]["protocol"]["options"]
+    a.folder.keep(rows, [(rows[-1], np.zeros(rows[-1]["n"]))])
+    with pytest.raises(ValueError, match="no mi of each datum"):
+        ff.compare(a, b, metric="mi")

@@ -3,7 +3,7 @@
 __all__ = ["Compared", "Side", "compare"]
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ _Found = tuple[dict[str, Any], np.ndarray]
 
 # What decides the numbers of a metric; of any other, how many draws of z.
 _BUDGETS = {"nll_is": ("importance_samples", "importance_data"), "nll_mc": ("prior_samples", "importance_data")}
+_USUAL = EvaluationOptions()
 # A row may stand for this run on these data if it says of these what the run says now.
 _OF_THE_DATA = ("dataset", "split", "split_seed", "data_part", "binarize", "dequantize", "condition", "seed")
 _NOW = (*_OF_THE_DATA, "checkpoint", "steps")
@@ -176,11 +177,10 @@ def compare(
 
 def _budget(metric: str, options: dict[str, Any]) -> dict[str, Any] | None:
     """The whole budget that options name, or ``None`` where they name none."""
-    names = _BUDGETS.get(metric, ("draws",))
+    names = _budget_of(metric)
     if foreign := [name for name in options if name not in names]:
         raise ValueError(f"compare: {foreign[0]} is no budget of {metric}, which takes {' and '.join(names)}.")
-    usual = asdict(EvaluationOptions())
-    return {name: options.get(name, usual[name]) for name in names} if options else None
+    return {name: options.get(name, getattr(_USUAL, name)) for name in names} if options else None
 
 
 def _numbers(
@@ -193,8 +193,8 @@ def _numbers(
             return alike
         if all(kept):
             return [some[0] for some in kept]  # they differ, and it will be said in what
-        known = next((some[0][0] for some in kept if some), None)
-        wanted = _asked(known, metric)
+        wanted = next(filter(None, (_asked(row, metric) for some in kept for row, _ in some)), None)
+        wanted = wanted or {name: getattr(_USUAL, name) for name in _budget_of(metric)}
     if metric in _BUDGETS and not wanted[_BUDGETS[metric][0]]:
         flag = _BUDGETS[metric][0]
         raise ValueError(
@@ -225,11 +225,16 @@ def _alike(kept: list[list[_Found]]) -> list[_Found] | None:
     return None
 
 
-def _asked(row: dict[str, Any] | None, metric: str) -> dict[str, Any]:
-    """The budget of a row; of none, what is usual."""
-    asked = row["protocol"]["options"] if row else {}
-    usual = asdict(EvaluationOptions())
-    return {name: asked.get(name, usual[name]) for name in _BUDGETS.get(metric, ("draws",))}
+def _asked(row: dict[str, Any], metric: str) -> dict[str, Any] | None:
+    """The budget of a row of ``evaluate``; ``None`` of another command's, which ``evaluate`` cannot measure again."""
+    asked = row["protocol"].get("options")
+    if asked is None or asked.keys() - {one.name for one in fields(EvaluationOptions)}:
+        return None
+    return {name: asked.get(name, getattr(_USUAL, name)) for name in _budget_of(metric)}
+
+
+def _budget_of(metric: str) -> tuple[str, ...]:
+    return _BUDGETS.get(metric, ("draws",))
 
 
 def _measured(
