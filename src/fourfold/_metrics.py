@@ -87,8 +87,12 @@ _SHARED = {
     "seed": "seed of binarisation and draws",
     "measure": "measure (mass or density)",
 }
-# How the KL was had does not change what bound it is a part of; how many latents there are belongs to the model.
-_NOT_THE_BUDGET = re.compile(r", (analytic KL|Monte Carlo KL|KL analytic where closed|of \d+ latents)(?=,|$)")
+# How the KL was had does not change what bound it is a part of; how many latents there are belongs to the model; and
+# what was found on the way (acceptance, deviation, what chance makes of it) is a result itself.
+_FOUND = r"s\.d\. [^\s,;]+|acceptance [^\s,;]+|[^\s,;]+ by chance alone"
+_NOT_THE_BUDGET = re.compile(
+    rf"[,;] (analytic KL|Monte Carlo KL|KL analytic where closed|of \d+ latents|{_FOUND})(?=[,;]|$)"
+)
 
 
 class Differing(NamedTuple):

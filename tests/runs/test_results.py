@@ -203,8 +203,8 @@ def test_broken_folders_are_named_and_unfinished_runs_marked(make: Callable[...,
     assert len(problems) == 6
     for name, said in {
         "torn": "not valid JSON",
-        "odd": "not the folder of a run",
-        "list": "not the folder of a run",
+        "odd": "not the results of a run",
+        "list": "not the results of a run",
         "empty": "not valid JSON",
         "begun": "no run.json",
         "newer": "newer than this",

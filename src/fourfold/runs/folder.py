@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _FORMAT = 1
+_ROW = {"metric", "value", "unit", "standard_error", "estimator", "n", "protocol"}
 _NEEDED = ("recipe", "training", "data", "view", "spec")
 
 
@@ -116,9 +117,16 @@ class RunFolder:
         return [_parsed(line, file) for line in lines if line.endswith("\n")]
 
     def results(self) -> list[dict[str, Any]]:
-        """The rows of ``results.json``: what evaluations found so far."""
+        """The rows of ``results.json``: what evaluations found so far.
+
+        Raises:
+            RunError: if it holds anything else.
+        """
         file = self.path / "results.json"
-        return _parsed(file.read_text(), file) if file.exists() else []
+        rows = _parsed(file.read_text(errors="replace"), file) if file.exists() else []
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise RunError(f"{file}: not the results of a run. The file was altered: repair it, or move it away.")
+        return rows
 
     def keep(self, rows: list[dict[str, Any]], arrays: Iterable[tuple[dict[str, Any], "np.ndarray"]]) -> None:
         """Puts these rows in the place of all results, and beside them the numbers per datum that some are means of.
@@ -168,6 +176,10 @@ class RunFolder:
         folder = self.path / "pictures"
         folder.mkdir(exist_ok=True)
         return folder
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and row.keys() >= _ROW and isinstance(row["protocol"], dict)
 
 
 def _parsed(text: str, file: Path) -> Any:
