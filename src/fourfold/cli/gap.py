@@ -5,6 +5,7 @@ __all__ = ["gap"]
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .flags import Parser
@@ -74,7 +75,7 @@ def _bar(quiet: bool) -> "Iterator[Progress]":
         yield show
 
 
-def _tell(run: "Run", found: "Gaps", rows: "Sequence[Row]", picture: "Path") -> None:
+def _tell(run: "Run", found: "Gaps", rows: "Sequence[Row]", picture: "Path | None") -> None:
     """The tree of the gap, what log p(x) was estimated to be, and how all of it was had."""
     protocol, values = rows[0].protocol, {row.metric: row for row in rows}
     shown = [protocol["dataset"], protocol["data_part"], protocol["rows"], f"binarize {protocol['binarize']}"]
@@ -99,7 +100,8 @@ def _tell(run: "Run", found: "Gaps", rows: "Sequence[Row]", picture: "Path") -> 
             print(f"note: the search for {name} found nothing better for {count} of {rows[0].n} data")
     for note in found.notes:
         print(f"note: {note}")
-    print(f"picture: {picture}")
+    if picture:
+        print(f"picture: {picture}")
 
 
 def _value(row: "Row") -> str:
@@ -109,13 +111,18 @@ def _value(row: "Row") -> str:
     return f"{value} ± {error} nats" if error else f"{value} nats"
 
 
-def _document(run: "Run", found: "Gaps", rows: "Sequence[Row]", picture: "Path") -> dict[str, Any]:
+def _document(run: "Run", found: "Gaps", rows: "Sequence[Row]", picture: "Path | None") -> dict[str, Any]:
     return {
         "run": str(run.path),
         "rows": [row.to_dict() for row in rows],
-        "log_p": {name: float(values.mean()) for name, values in found.evidence.items()},
-        "still_rising": {name: float(values.mean()) for name, values in found.rises.items()},
+        "log_p": {name: _number(values.mean()) for name, values in found.evidence.items()},
+        "still_rising": {name: _number(values.mean()) for name, values in found.rises.items()},
         "nothing_better": found.stayed,
         "notes": list(found.notes),
-        "picture": str(picture),
+        "picture": str(picture) if picture else None,
     }
+
+
+def _number(value: Any) -> float | str:
+    """A number as JSON takes it: as text where it is not finite."""
+    return float(value) if isfinite(value) else str(float(value))

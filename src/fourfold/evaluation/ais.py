@@ -140,8 +140,9 @@ class Annealed:
     @property
     def effective_chains(self) -> Float[np.ndarray, " N"]:
         """(Σ w)² / Σ w², from 1 (one chain counts) to C (all count alike)."""
-        w = np.exp(self.log_weight - self.log_weight.max(0))
-        return w.sum(0) ** 2 / (w**2).sum(0)
+        with np.errstate(invalid="ignore"):  # weights that are all 0, or no numbers: neither is what this makes of them
+            w = np.exp(self.log_weight - self.log_weight.max(0))
+            return w.sum(0) ** 2 / (w**2).sum(0)
 
 
 def ais(

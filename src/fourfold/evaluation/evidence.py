@@ -4,6 +4,7 @@ __all__ = ["USUAL", "Evidence", "EvidenceOptions", "Stage", "evidence", "trust"]
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class EvidenceOptions:
     def __post_init__(self) -> None:
         for k in self.samples:
             positive_int(k, "EvidenceOptions: samples")
-        if 1 not in self.samples or len(self.samples) < 2:
+        if 1 not in self.samples or len(set(self.samples)) < 2:
             raise ValueError(f"EvidenceOptions: samples must have 1 (the ELBO) and a larger K, got {self.samples}.")
         if self.simulated != 0:
             positive_int(self.simulated, "EvidenceOptions: simulated")
@@ -156,9 +157,9 @@ def _sandwich(
     annealing, n = options.annealing, options.simulated
     assert annealing is not None
     like = next(iter(first(batches(), n)))
-    if model.condition is not None:
-        n = min(n, len(like.x))
     given = None if like.c is None and like.mask is None else like
+    if given is not None:
+        n = min(n, len(given.x))
     tell = _told(progress, "BDMC")
     found = bdmc(model, n, noise.fork("bdmc"), annealing, given, tell)
     chains = {**_how([found.forward]), "reverse_acceptance": round(float(found.reverse.acceptance.mean()), 3)}
@@ -213,9 +214,10 @@ def trust(found: Evidence) -> str | None:
     if "bdmc_gap" not in rows or "nll_ais" not in rows:
         return None
     gap, real = rows["bdmc_gap"], rows["nll_ais"].protocol["annealing"]
-    error, made = gap.standard_error or 0.0, gap.protocol["annealing"]
+    error, made = gap.standard_error, gap.protocol["annealing"]
+    apart = f"{gap.value:.2f}" if error is None else f"{gap.value:.2f} ± {error:.2f}"
     said = (
-        f"On {gap.n} data simulated from the model, log p(x) is between two bounds {gap.value:.2f} ± {error:.2f} nats "
+        f"On {gap.n} data simulated from the model, log p(x) is between two bounds {apart} nats "
         f"apart. {_verdict(gap.value, error)} Mean acceptance: real {real['acceptance']:.2f}, simulated "
         f"{made['acceptance']:.2f}"
     )
@@ -225,7 +227,11 @@ def trust(found: Evidence) -> str | None:
     return said + ". Where these are far apart, the simulated data say little of the real ones."
 
 
-def _verdict(gap: float, error: float) -> str:
+def _verdict(gap: float, error: float | None) -> str:
+    if not isfinite(gap):
+        return "That is no number, so nothing can be said of AIS. Has the training diverged?"
+    if error is None:
+        return "Of a single datum that says little: simulate more data."
     if gap - 2 * error >= 1:
         return "That is more than one nat: AIS is too low here. Give it more temperatures."
     if gap + 2 * error >= 1:
@@ -240,8 +246,13 @@ def _how(parts: list[Annealed]) -> dict[str, Any]:
         "acceptance": round(float(np.mean([part.acceptance.mean() for part in parts])), 3),
         "least_acceptance": round(float(min(part.acceptance.min() for part in parts)), 3),
         "step_sizes": [round(float(steps[:, t].mean()), 4) for t in (0, steps.shape[1] // 2, -1)],
-        "effective_chains": round(float(np.mean([part.effective_chains.mean() for part in parts])), 2),
+        "effective_chains": _told_of(np.mean([part.effective_chains.mean() for part in parts])),
     }
+
+
+def _told_of(chains: np.floating) -> float | None:
+    """A number that JSON can hold; none where some weights are no numbers, or all of a datum are 0."""
+    return round(float(chains), 2) if np.isfinite(chains) else None
 
 
 def _told(progress: Stage | None, name: str) -> Progress | None:

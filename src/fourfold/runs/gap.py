@@ -5,6 +5,8 @@ __all__ = ["draw_gaps", "gaps_of"]
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from .. import pictures
 from .._checks import positive_int
 from ..evaluation import GapOptions, Gaps, Row, inference_gaps
@@ -51,7 +53,9 @@ def gaps_of(
     return found, rows
 
 
-def draw_gaps(run: Run, found: Gaps) -> Path:
-    """``gap.png`` among the pictures of the run: a stacked bar, and every datum."""
+def draw_gaps(run: Run, found: Gaps) -> Path | None:
+    """``gap.png`` among the pictures of the run: a stacked bar, and every datum; none where some are not finite."""
+    if not all(np.isfinite(values).all() for values in found.parts.values()):
+        return None
     name = run.path.name if run.path else "run"
     return pictures.save(pictures.gap_bars({name: found.parts}), run.folder.pictures() / "gap.png")
