@@ -148,10 +148,12 @@ def _space(given: argparse.Namespace) -> Any:
     """The encoder of the run that --features names."""
     if given.features is None:
         return None
+    from ..compression.header import model_digest
     from ..evaluation.features import Features
 
     run = open_run(given, given.features)
-    return Features(f"posterior means of {Path(given.features).name}", "", lambda x: run.model.encode(x)[0].flatten(1))
+    name, digest = f"posterior means of {Path(given.features).resolve().name}", model_digest(run.model)[:8]
+    return Features(name, digest, lambda x: run.model.encode(x)[0].flatten(1))
 
 
 def _outliers(diagnostics: "Diagnostics", data: str, given: argparse.Namespace) -> "Found":

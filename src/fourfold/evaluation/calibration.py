@@ -17,6 +17,7 @@ from .batches import BatchLike, ready
 from .importance import Progress
 
 _CONDITIONAL = "p(x|z), one z ~ q(z|x) a datum"
+_BROKEN = "the likelihood has numbers that are not finite. Has the training diverged?"
 _RESAMPLES = 200
 #: Where the distribution function of the transform is compared with the diagonal.
 _EDGES = 200
@@ -96,8 +97,11 @@ def reliability(
                 f"a reliability diagram is of a Bernoulli likelihood, this one is {_name(p_x)}; see PIT."
             )
         if ((x != 0) & (x != 1) & (kept > 0)).any():
-            raise Uncalibrated("the data are grey: no frequency of ones can match them. Binarise, or take PIT.")
+            raise Uncalibrated("the data are grey: no frequency of ones can match them. Binarise them.")
         p = p_x.mean[0].flatten(1).double()
+        if not torch.isfinite(p)[kept > 0].all():
+            raise Uncalibrated(f"reliability: {_BROKEN}")
+        p = p.nan_to_num()  # where nothing is modelled
         again = p_x.sample(key.fork("chance"))[0].flatten(1)
         place = (p * bins).long().clamp(max=bins - 1)
         found.append(np.stack([_summed(place, kept * v, bins) for v in (torch.ones_like(p), p, x, again)], 1))
@@ -156,7 +160,7 @@ def pit(
         v = key.fork("within").uniform(tuple(low.shape), dtype=torch.float64)
         place = ((low + v * (high - low)) * _EDGES).long().clamp(0, _EDGES - 1)
         if not torch.isfinite(low + high)[kept > 0].all():
-            raise Uncalibrated("PIT: the likelihood has numbers that are not finite. Has the training diverged?")
+            raise Uncalibrated(f"PIT: {_BROKEN}")
         chance = (key.fork("chance").uniform(tuple(low.shape)) * _EDGES).long()
         found.append(np.stack([_summed(place, kept, _EDGES), _summed(chance, kept, _EDGES)], 1))
         if progress:

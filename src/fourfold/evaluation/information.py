@@ -81,7 +81,7 @@ def information(
         numbers_per_chunk: how many densities of single latents are held at once.
 
     Raises:
-        Undecomposable: other posteriors, and models without latents.
+        Undecomposable: other posteriors (of a hierarchy that infers from the bottom up too), models without latents.
         ValueError: a model in training mode, or no data.
 
     References:
@@ -121,7 +121,12 @@ def _product(levels: tuple[Level, ...]) -> Factorised:
     if not levels:
         raise Undecomposable("the model has no latents.")
     q = levels[0].q
-    if not isinstance(q, Factorised) or len(q.lead_shape) != 1:
+    if isinstance(q, Factorised) and len(q.lead_shape) != 1:
+        raise Undecomposable(
+            "the top posterior sees draws of the levels below it: its q(z | x) is a mixture over these, and has no "
+            "density that could be told. Information is of models whose top posterior sees x alone."
+        )
+    if not isinstance(q, Factorised):
         raise Undecomposable(
             f"{type(q).__name__} has no density of a single latent, so there is no q(z_d): it needs a posterior that "
             "is a product over the latents, such as the diagonal Gaussian."
@@ -132,4 +137,5 @@ def _product(levels: tuple[Level, ...]) -> Factorised:
 def _scored(level: Level, q: Factorised) -> tuple[Tensor, Tensor, Tensor]:
     """The only draw of each datum, log q of each of its latents ``(B, D)``, and its log p, in float64."""
     z = level.z[0].double()
-    return z, q.log_prob_by_element(z).flatten(1), level.p.log_prob(z)
+    # A prior with a network of its own takes z in the type of its weights.
+    return z, q.log_prob_by_element(z).flatten(1), level.p.log_prob(level.z[0]).double()

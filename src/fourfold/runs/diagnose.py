@@ -106,7 +106,10 @@ class Diagnostics:
         rows = [self._mean("mi", found.joint, found.estimator + most), self._mean("tc", found.tc, found.estimator)]
         if found.marginal_kl is not None:
             rows.append(self._mean("marginal_kl", found.marginal_kl, found.estimator))
-        means, errors = found.by_latent.mean(0), found.by_latent.std(0, ddof=1) / len(found.by_latent) ** 0.5
+        means, errors = found.by_latent.mean(0), _errors(found.by_latent, 0)
+        if not np.isfinite(found.joint.mean() + means).all():
+            notes = (f"{name}: latent by latent, as some numbers are not finite",)
+            return self.keep(Found(name, tuple(rows), notes=notes), None)
         figure = drawn.information_bars(means, kl, float(found.joint.mean()), found.most)
         arrays = {"mi": means, "mi_standard_error": errors} | ({} if kl is None else {"kl": kl})
         numbers = {"mi": found.joint, "tc": found.tc}
@@ -164,8 +167,8 @@ class Diagnostics:
     def generation(self, n: int = 2000, features: Features | None = None) -> Found:
         """Whether draws of the model look like data: a two-sample test, and distances in a feature space."""
         name, model = "generation", self.run.model
-        if model.support == "binary" and elbo(model, first(self.batches(), 500), self.noise.fork("grey")).grey:
-            return Found(name, notes=(f"{name}: the data are grey, and draws of the model are 0 and 1.",))
+        if reason := self.grey():
+            return Found(name, notes=(f"{name}: {reason}",))
         try:
             test = two_sample(model, self.batches(), self.noise.fork("two_sample"), min(n, 1000))
             features = features or self.features()
@@ -224,12 +227,14 @@ class Diagnostics:
         point = replace(
             point, rate=float(own.rate.mean()), distortion=float(own.distortion.mean()), curve=means, one=one
         )
-        errors = [part.std(1, ddof=1) / part.shape[1] ** 0.5 for part in (curve.rate, curve.distortion)]
+        errors = [_errors(part, 1) for part in (curve.rate, curve.distortion)]
         together, best = float((own.rate + own.distortion).mean()), means[0][one] + means[1][one]
         lines = (
             *_by_beta(curve),
             f"R + D at β = {curve.betas[one]:.2f} is {best:.2f} on the curve, {together:.2f} of the model, same data",
         )
+        if own.rate.mean() > means[0].max():
+            lines += ("the model's rate is beyond the end of the curve: the distance is larger. Take a larger --beta",)
         arrays = {"betas": curve.betas, "rate": means[0], "distortion": means[1]}
         arrays |= {"rate_standard_error": errors[0], "distortion_standard_error": errors[1]}
         return self.keep(Found(name, tuple(rows), lines, (), arrays, measured.per_datum), None), point
@@ -248,12 +253,22 @@ class Diagnostics:
             else None
         )
 
+    def grey(self) -> str | None:
+        """Why there is no likelihood, if so: grey values in a Bernoulli have none."""
+        model = self.run.model
+        if model.support == "binary" and elbo(model, first(self.batches(), 500), self.noise.fork("grey")).grey:
+            return "the data are grey: in a Bernoulli they have no likelihood, and draws of the model are 0 and 1."
+        return None
+
     def counted(self, split: Split) -> Progress | None:
         return None if self.progress is None else lambda done, _: self.progress and self.progress(done, len(split))
 
     def _mean(self, metric: str, values: np.ndarray, estimator: str) -> Row:
-        error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
-        return Row(metric, float(values.mean()), "nats", error, estimator, len(values), self.protocol)
+        n, broken = len(values), int((~np.isfinite(values)).sum())
+        error = float(values.std(ddof=1) / n**0.5) if n > 1 and not broken else None
+        with np.errstate(invalid="ignore"):
+            mean = float(values.mean())
+        return Row(metric, mean, "nats", error, estimator, n, self.protocol, broken)
 
     def _tested(self, names: tuple[str, str], found: "Finding") -> list[Row]:
         how, values = f"{found.name}, {found.kernel}, {found.method}", (found.statistic, found.p_value)
@@ -278,13 +293,19 @@ def draw_rates(points: Sequence[drawn.Point], out: Path) -> Path:
     return pictures.save(drawn.rate_distortion_plane(points), out)
 
 
+def _errors(values: np.ndarray, axis: int) -> np.ndarray:
+    """Standard errors of means over an axis; not numbers where it has one value alone."""
+    n, means = values.shape[axis], values.mean(axis)
+    return values.std(axis, ddof=1) / n**0.5 if n > 1 else np.full_like(means, np.nan)
+
+
 def _by_latent(mi: np.ndarray, errors: np.ndarray, kl: np.ndarray | None, many: int = 10) -> tuple[str, ...]:
     """The dearest latents, a line each, and how many know nothing."""
     order = np.argsort(-(mi if kl is None else kl), kind="stable")
     lines = ["latent      KL   I(x; z_d)" if kl is not None else "latent   I(x; z_d)"]
     for d in order[:many]:
         cost = "" if kl is None else f"{kl[d]:6.3f}   "
-        lines.append(f"{f'z{d}':<8}{cost}{mi[d]:.3f} ± {errors[d]:.3f}")
+        lines.append(f"{f'z{d}':<8}{cost}{mi[d]:.3f}" + (f" ± {errors[d]:.3f}" if np.isfinite(errors[d]) else ""))
     know = int((mi > 0.01).sum())
     lines.append(f"{know} of {len(mi)} latents know more than 0.01 nats; Σ I(x; z_d) = {mi.sum():.2f}")
     return tuple(lines)

@@ -66,7 +66,7 @@ def outlying(diagnostics: Diagnostics, name: str, outside: Split, options: Hunt 
         ValueError: an ensemble whose runs are shown their data otherwise.
     """
     title = f"outliers_{name}"
-    if reason := diagnostics.no_density():
+    if reason := diagnostics.no_density() or diagnostics.grey():
         return Found(title, notes=(f"outliers: {reason}",))
     inside = Split(np.asarray(diagnostics.split.x[: options.data]), _labels(diagnostics.split, options.data))
     others = Split(np.asarray(outside.x[: options.data]), _labels(outside, options.data))
@@ -74,13 +74,18 @@ def outlying(diagnostics: Diagnostics, name: str, outside: Split, options: Hunt 
     here, there = (_scores(diagnostics, rows, options, notes) for rows in (inside, others))
     rows, curves, lines = [], [], ["area [95 %]            score"]
     for score, (how, values) in here.items():
+        if broken := int(np.isnan(values).sum() + np.isnan(there[score][1]).sum()):
+            notes.append(f"auc_{score}: {broken} of the scores are no numbers. Has the training diverged?")
+            continue
         found = roc(values, there[score][1], Noise(diagnostics.seed, stream=f"roc/{score}"))
         estimator = f"{how}; {found.inside:,} of {diagnostics.part} against {found.outside:,} of {name}"
         n = found.inside + found.outside
         rows.append(Row(f"auc_{score}", found.auc, "", found.standard_error, estimator, n, diagnostics.protocol))
         curves.append(drawn.Receiver(how, found.false_positives, found.true_positives, found.auc, found.interval))
         lines.append(f"{found.auc:.3f} [{found.interval[0]:.3f}, {found.interval[1]:.3f}]   {how}")
-    if here.keys() >= {"nll"} and rows[0].value < 0.5:
+    if not rows:
+        return Found(title, notes=tuple(dict.fromkeys(notes)))
+    if rows[0].metric == "auc_nll" and rows[0].value < 0.5:
         lines.append("an area below 0.5: by this score the other data are the more typical ones")
     shown = {diagnostics.title: here["nll"][1], name: there["nll"][1]}
     figure = drawn.outlier_curves(curves, shown, f"−log p(x) [nats], IS, K = {options.samples}", f"Outliers: {name}")
