@@ -50,6 +50,7 @@ def test_binary_images_are_given_as_such(sizes, white: int):
     found, packed = sizes(COINS * np.uint8(white), (1, 12, 9), True), np.packbits(COINS).tobytes()
     assert found["raw", "1 bit a value"] == len(packed)
     assert found["gzip -9", "one file, 1 bit a value"] == len(gzip.compress(packed, 9))
+    assert found["bz2 -9", "one file, 1 byte a value"] == len(bz2.compress((COINS * np.uint8(white)).tobytes(), 9))
     bits = [Image.fromarray(x * np.uint8(255)).convert("1") for x in COINS]
     assert found["PNG", "a file each"] == sum(map(png, bits))
     assert found["PNG", "strips"] < 2 * len(packed) < found["PNG", "a file each"]

@@ -60,14 +60,14 @@ class _Meter(ABC):
 
 @final
 class _Stream(_Meter):
-    """All images as one stream of bytes; of two values, eight to a byte."""
+    """All images as one stream of bytes, one a value or (of two values) eight values to a byte."""
 
-    def __init__(self, name: str, compressor: Any, binary: bool) -> None:
-        self.name, self.how = name, "one file, 1 bit a value" if binary else "one file"
-        self._compressor, self._binary = compressor, binary
+    def __init__(self, name: str, compressor: Any, how: str, packed: bool = False) -> None:
+        self.name, self.how = name, how
+        self._compressor, self._packed = compressor, packed
 
     def add(self, block: np.ndarray) -> int:
-        return len(self._compressor.compress((np.packbits(block != 0) if self._binary else block).tobytes()))
+        return len(self._compressor.compress((np.packbits(block != 0) if self._packed else block).tobytes()))
 
     def end(self) -> int:
         return len(self._compressor.flush())
@@ -91,8 +91,9 @@ class _Pictures(_Meter):
 def baselines(images: Images, binary: bool, progress: Callable[[int, int], None] | None = None) -> list[Size]:
     """How large gzip, bz2, xz, PNG, lossless WebP and (with pillow-jxl-plugin) lossless JPEG-XL make the images.
 
-    Images of two values are given as such to what can take them: one bit a value to the streams, one bit a pixel to
-    PNG. Pictures are counted twice: as one file each, and stacked in strips, which spares their headers.
+    Images of two values are given to the streams in two ways, one bit or one byte a value (now this, now that comes out
+    smaller), and to PNG as one bit a pixel. Pictures are counted twice: as one file each, and stacked in strips, which
+    spares their headers.
 
     Args:
         images: their blocks are read once.
@@ -104,9 +105,7 @@ def baselines(images: Images, binary: bool, progress: Callable[[int, int], None]
     """
     raw = Size("raw", "1 bit a value" if binary else "8 bits a value", _raw(images, binary))
     meters = [
-        _Stream("gzip -9", zlib.compressobj(9, wbits=31), binary),
-        _Stream("bz2 -9", bz2.BZ2Compressor(9), binary),
-        _Stream("xz -9e", lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME), binary),
+        *_streams(binary),
         *_picture_meters(images.shape, binary),
     ]
     totals, done = [0] * len(meters), 0
@@ -122,6 +121,18 @@ def baselines(images: Images, binary: bool, progress: Callable[[int, int], None]
 def _raw(images: Images, binary: bool) -> int:
     values = images.n * int(np.prod(images.shape))
     return -(-values // 8) if binary else values
+
+
+def _streams(binary: bool) -> Iterator[_Meter]:
+    makers: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("gzip -9", lambda: zlib.compressobj(9, wbits=31)),
+        ("bz2 -9", lambda: bz2.BZ2Compressor(9)),
+        ("xz -9e", lambda: lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)),
+    )
+    for name, make in makers:
+        if binary:
+            yield _Stream(name, make(), "one file, 1 bit a value", packed=True)
+        yield _Stream(name, make(), "one file, 1 byte a value" if binary else "one file")
 
 
 def _picture_meters(shape: tuple[int, ...], binary: bool) -> Iterator[_Meter]:
