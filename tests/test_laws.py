@@ -15,9 +15,9 @@ from torch.testing import assert_close
 
 from fourfold.conditional import Condition, Prior
 from fourfold.distributions import Distribution
-from fourfold.likelihoods import LIKELIHOODS
+from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
 from fourfold.models import VAE, Direct, Model
-from fourfold.networks import Convolutional, Dense, NetworkFactory, Residual
+from fourfold.networks import Convolutional, Dense, NetworkFactory, PixelStacks, Residual
 from fourfold.noise import Noise, Recorder, Replay
 from fourfold.objectives import ELBO
 from fourfold.posteriors import FromPrior, gaussian, point
@@ -49,6 +49,7 @@ class Case:
     make: Callable[[], Model]
     condition: Condition | None = None
     has_density: bool = True
+    masks: bool = True
 
     def batch(self, n: int = B) -> tuple[Tensor, Tensor | None]:
         """x and c for n data."""
@@ -84,6 +85,14 @@ def direct(condition: Condition) -> Direct:
     return Direct(ConditionalPrior(LIKELIHOODS["bernoulli"](NETWORKS["dense"], condition.shape, DATA)), condition)
 
 
+def pixels(upsampled: bool, condition: Condition | None) -> VAE:
+    """A PixelCNN given features of z."""
+    shape, stacks = None if condition is None else condition.shape, PixelStacks(2, 8, 3, 3)
+    decoder = PixelDecoder(features=3, upsampled=upsampled, stacks=stacks)
+    p_x = pixel_cnn(NETWORKS["dense"], (L,), DATA, shape, decoder)
+    return VAE(gaussian(NETWORKS["dense"], DATA, L, shape), StandardNormal(L), p_x, condition)
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -98,6 +107,10 @@ CASES = [
         for given in ("label", "image")
     ),
     Case("autoencoder", autoencoder, has_density=False),
+    *(
+        Case(f"pixels-{name}-{given}", partial(pixels, upsampled, CONDITIONS[given]), CONDITIONS[given], masks=False)
+        for name, upsampled, given in (("maps", True, "none"), ("maps", True, "label"), ("vector", False, "none"))
+    ),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -107,6 +120,11 @@ def score(case: Case, model: Model, draws: int = 3) -> Tensor:
     x, c = case.batch()
     trace = model(x, c, draws=draws, noise=Noise(1))
     return trace.log_weight if case.has_density else trace.log_likelihood
+
+
+def shown(p_x: Distribution) -> Tensor:
+    """The mean; where there is none, a draw."""
+    return p_x.mean if p_x.has_mean else p_x.sample(Noise(0))
 
 
 @EVERY
@@ -201,12 +219,12 @@ def test_picks_choose_every_latent(case: Case):
     levels = len(model.latent_shapes)
     assert seen == [(0, (B,))] * levels
     assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
-    assert_close(inferred.p_x.mean[0], model.reconstruct(x, c))
+    assert_close(shown(inferred.p_x)[0], model.reconstruct(x, c))
     fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)
     made = model.generate(B, c, lambda i, p: fixed[i])
     assert_close(made.z, fixed) if levels else None
     assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == DATA
-    assert_close(made.p_x.mean, model.at(x, tuple(z[None] for z in fixed), c, q=False).p_x.mean[0])
+    assert_close(shown(made.p_x), shown(model.at(x, tuple(z[None] for z in fixed), c, q=False).p_x)[0])
 
 
 @EVERY
@@ -235,6 +253,10 @@ def test_a_mask_leaves_pixels_out(case: Case):
     model = case.make()
     x, c = case.batch()
     mask = torch.zeros(B, *DATA)
+    if not case.masks:
+        with pytest.raises(ValueError, match="a mask cannot leave pixels out"):
+            model(x, c, noise=Noise(1), mask=mask)
+        return
     assert (model(x, c, noise=Noise(1), mask=mask).log_likelihood == 0).all()
     mask[:, :, 2:4] = 1.0
     kept = model(x, c, noise=Noise(1), mask=mask).log_likelihood

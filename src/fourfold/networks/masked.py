@@ -335,7 +335,6 @@ class PixelWalk:
             left, _, up = layer.above.reach
             if i:
                 self._above[i][:, :, row + up, left : left + width] = _gate(v)[:, :, 0]
-            self._left[i].zero_()
             v = conv2d(self._above[i][:, :, row : row + layer.above.rows], layer.above.weight, layer.above.bias)
             side = layer.link(v) if given is None else layer.link(v) + layer.told(given)
             self._side.append(side[:, :, 0].permute(2, 0, 1).contiguous())
