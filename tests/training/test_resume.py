@@ -112,3 +112,18 @@ def test_more_epochs_continue_a_run_and_nothing_else_may_change(tmp_path: Path) 
         resume(short.path, lr=0.5)
     with pytest.raises(RunError, match=r"trained with recipe"):
         resume(short.path, recipe=ff.recipes.beta_vae())
+
+
+def test_a_model_of_an_older_format_is_taken_and_its_training_is_not(tmp_path: Path) -> None:
+    data = ff.data.digits()
+    run = ff.fit(ff.recipes.vae(latent=2, hidden=(8,)), data, out=tmp_path / "old", epochs=0.2, quiet=True)
+    path = run.path / "checkpoints" / "last.safetensors"
+    wanted = run.model.encode(torch.zeros(2, 1, 8, 8))[0]
+    content = path.read_bytes()
+    assert content.count(b'\\"format\\": 2') == 1
+    path.write_bytes(content.replace(b'\\"format\\": 2', b'\\"format\\": 1'))  # the digest is not of the format
+    assert torch.equal(ff.load(run.path).encode(torch.zeros(2, 1, 8, 8))[0], wanted)
+    assert ff.Run.open(run.path, data=data).evaluate().rows
+    ff.fit(ff.recipes.vae(latent=2, hidden=(8,)), data, out=tmp_path / "n", epochs=0.2, init_from=run.path, quiet=True)
+    with pytest.raises(ff.training.CheckpointError, match=r"older fourfold \(format 1\).*load, evaluate"):
+        resume(run.path, epochs=1)

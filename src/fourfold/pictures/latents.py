@@ -90,9 +90,7 @@ def _name_classes(axes: "Axes", names: list[str], centres: list[NDArray[Any]]) -
     from matplotlib.patheffects import withStroke
 
     handles = [
-        Line2D(
-            [], [], linestyle="", markersize=6, marker=_MARKERS[i // len(COLOURS)], color=COLOURS[i % len(COLOURS)]
-        )
+        Line2D([], [], linestyle="", markersize=6, marker=_MARKERS[i // len(COLOURS)], color=COLOURS[i % len(COLOURS)])
         for i in range(len(names))
     ]
     said = axes.legend(

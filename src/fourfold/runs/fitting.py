@@ -65,7 +65,7 @@ def fit(
         chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
     prepared = prepare(recipe, data, chosen)
     if init_from is not None:
-        tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"))
+        tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"), to_train=False)
         restore_module(prepared.step.model, weights(tensors), str(init_from))
         prepared.record["init_from"] = str(init_from)
     fabric = launch(chosen, loggers)

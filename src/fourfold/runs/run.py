@@ -117,7 +117,7 @@ class Run:
         if checkpoint not in ("last", "best"):
             raise ValueError(f"checkpoint: wanted auto, last or best, got {checkpoint!r}.")
         path = folder.checkpoint(checkpoint)
-        tensors, state = load_tensors(path)
+        tensors, state = load_tensors(path, to_train=False)
         restore_module(self.model, weights(tensors), str(path))
         self.checkpoint = checkpoint
         self.outcome.step = int(state["step"])
@@ -142,7 +142,8 @@ class Run:
         path = self.folder.checkpoint("last")
         if self.recipe is None or not path.exists():
             return ()
-        return tuple(zip((stage.name for stage in self.recipe.course), load_tensors(path)[1]["ends"], strict=True))
+        ends = load_tensors(path, to_train=False)[1].get("ends", ())  # those of format 1 do not tell
+        return tuple(zip((stage.name for stage in self.recipe.course), ends, strict=True)) if ends else ()
 
     def dataset(self) -> DataSet:
         """The data of the run, loaded again if need be."""

@@ -55,11 +55,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
         file.write(save(plain, metadata=header))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, *, to_train: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of a checkpoint, checked against its digest. Nothing in it is executed.
 
+    Args:
+        path: the file.
+        to_train: training is to go on from it; without that, the weights of every older format are as good.
+
     Raises:
-        CheckpointError: if the file is missing, torn, altered or of a newer version.
+        CheckpointError: if the file is missing, torn, altered, of a newer version, or of one too old to go on from.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -75,8 +79,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: not a whole checkpoint of fourfold ({error}). Use another one.") from None
     if version > _FORMAT:
         raise CheckpointError(f"{path}: written by a newer fourfold (format {version}). Upgrade fourfold.")
-    if version < _FORMAT:
-        raise CheckpointError(f"{path}: written by an older fourfold (format {version}). Train the run anew.")
+    if version < _FORMAT and to_train:
+        raise CheckpointError(
+            f"{path}: written by an older fourfold (format {version}), from which training cannot go on. The model is "
+            "whole: load, evaluate and --init-from take it."
+        )
     if _digest(tensors, state) != wanted:
         raise CheckpointError(f"{path}: altered since it was written (digest differs). Use another checkpoint.")
     return tensors, state
