@@ -173,7 +173,8 @@ class Chain(Transform):
                 f"in {len(self.transforms)} steps a flow bends each element, given those before: take one."
             )
         step: Any = self.transforms[0]
-        element = (step.meta(x) if isinstance(step, AutoregressiveTransform) else step).base
+        whole: Any = step.meta(x) if isinstance(step, AutoregressiveTransform) else step
+        element = whole.base
         if type(element) not in (AdditiveTransform, Gated, MonotonicAffineTransform):
             raise ValueError(f"a step of {type(element).__name__} bends each element: take an affine one.")
         return element(torch.zeros_like(x)), element.log_abs_det_jacobian(x, x)
