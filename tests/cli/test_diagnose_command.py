@@ -127,3 +127,29 @@ def test_an_autoencoder_says_what_it_has_not(tmp_path: Path, capsys: pytest.Capt
 def test_what_it_refuses(run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", str(run), "-q", *(str(run) if word == "RUN" else word for word in words)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_distance_to_the_curve_is_vertical() -> None:
+    from fourfold.evaluation.distortion import Curve
+    from fourfold.noise import Noise
+    from fourfold.runs.diagnose import _excess
+
+    rate = np.linspace(0, 10, 6)[:, None] + np.zeros((6, 40))
+    curve = Curve(np.linspace(0, 5, 6), rate, 50 - 3 * rate, 0.6, "AIS")
+    own = 4 + np.random.default_rng(0).normal(0, 0.1, 40)
+    excess, error = _excess(curve, own, 50 - 3 * own + 2.5, Noise(0))
+    assert excess == pytest.approx(2.5) and error == pytest.approx(0, abs=1e-9)
+
+
+def test_the_excess_over_the_png_is_of_the_levels_that_were_dequantised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "gauss"
+    words = ["--likelihood", "gaussian", "--dequantize", "--hidden", "8", "--latent", "2", "--epochs", "1"]
+    assert main(["train", "vae", *words, "--quiet", "--no-report", "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["diagnose", str(run), "--outliers", "noise", "--json", *HUNT]) == 0
+    found = document(capsys)["runs"][0]["parts"][0]["arrays"]
+    nll, bits, excess = (np.array(found[f"{name}_in"]) for name in ("nll", "complexity", "excess"))
+    # A density of 64 pixels in [0, 1] that were levels of 256: 8 bits more for each.
+    np.testing.assert_allclose(excess, nll / np.log(2) + 8 * 64 - bits, rtol=1e-6)

@@ -340,6 +340,16 @@ class TestPaths:
             torch.testing.assert_close(here.slope(0.3)[..., d], wanted, rtol=1e-5, atol=1e-6)
 
     @double
+    def test_of_one_level_too(self) -> None:
+        exact = Exact.make(5, 2)
+        path = EncoderPath(exact.model(0.2, 1.4), Batch(exact.data(3)), 3)
+        z, h = Noise(1).normal((4, 3, 2)), 1e-6
+        for d in range(2):
+            step = h * torch.eye(2)[d]
+            wanted = (path(z + step).log_density(0.3) - path(z - step).log_density(0.3)) / (2 * h)
+            torch.testing.assert_close(path(z).slope(0.3)[..., d], wanted, rtol=1e-5, atol=1e-6)
+
+    @double
     @pytest.mark.parametrize("start", ["prior", "encoder"])
     def test_how_many_rows_at_once_changes_nothing(self, start: str) -> None:
         exact = Exact.make(5, 3)

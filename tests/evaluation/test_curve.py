@@ -15,7 +15,7 @@ from fourfold.conditional import NetworkConditional
 from fourfold.distributions import BernoulliHead
 from fourfold.evaluation import Evidence, EvidenceOptions, Sampling, evidence, importance_curve, log_weights
 from fourfold.evaluation.ais import Annealing, Pilot
-from fourfold.evaluation.evidence import trust
+from fourfold.evaluation.evidence import _verdict, trust
 from fourfold.models import VAE, Direct
 from fourfold.noise import Noise
 from fourfold.priors import StandardNormal
@@ -122,6 +122,21 @@ class TestEvidence:
         rough = Annealing(temperatures=2, chains=2, leapfrog=1, pilot=Pilot(2, 2, 2, 8))
         said = trust(self.found(exact.model(), exact.data(30), EvidenceOptions((1, 10), rough, 30)))
         assert said is not None and "AIS is too low here" in said
+
+    @pytest.mark.parametrize(
+        ("gap", "error", "said"),
+        [
+            (0.3, 0.1, "less than one nat: AIS is to be trusted"),
+            (0.7, 0.2, "not certain"),
+            (1.3, 0.2, "not certain"),
+            (1.7, 0.2, "too low"),
+            (0.3, None, "simulate more"),
+            (float("nan"), None, "nothing can be said"),
+            (float("inf"), None, "nothing can be said"),
+        ],
+    )
+    def test_the_verdict_is_of_two_errors(self, gap: float, error: float | None, said: str) -> None:
+        assert said in _verdict(gap, error)
 
     def test_without_annealing_or_simulated_data(self) -> None:
         found = self.found(

@@ -160,3 +160,14 @@ def test_a_prior_of_each_c_has_no_score(double: None) -> None:
     found = aggregate(model, cut(Noise(1).normal((40, 2)), 20, c), Noise(0), permutations=20)
     assert found.ksd is None and found.reason is not None and "each c" in found.reason
     assert found.plane.directions.shape == (2, 1)
+
+
+def test_where_there_is_no_difference_the_plane_finds_none(double: None) -> None:
+    # With 15 directions to choose from and 60 draws, the draws of the search would show any difference asked for.
+    latents, told = 15, []
+    q = Linear(torch.zeros(latents, latents), torch.zeros(latents), torch.ones(latents))
+    model = VAE(q, StandardNormal(latents), LinearBernoulli(torch.eye(latents), torch.zeros(latents))).eval()
+    for seed in range(8):
+        data = cut(Noise(seed).normal((120, latents)), 120)
+        told.append(aggregate(model, data, Noise(seed), samples=120, permutations=20).plane.test.p_value)
+    assert min(told) > 0.01 and np.median(told) > 0.2
