@@ -95,7 +95,7 @@ class Gaps:
 
     @property
     def log_p(self) -> np.ndarray:
-        """log p(x), as well as it is known: too low on average."""
+        """log p(x), as well as it is known: too low on average, but for the luck of the one that is chosen."""
         return self.evidence[self.evidence_from]
 
     @property
