@@ -547,7 +547,13 @@ RUNS_AND_FILES = [
     Bad("a bit in the middle", lambda f: ff.load(f / "run"), CheckpointError, ("altered",), flipped(-3000)),
     Bad("the last bit", ["encode", "run", "--out", "z.npz"], 2, ("altered", "another checkpoint"), flipped(-1)),
     Bad("a newer checkpoint", ["evaluate", "run"], 2, ("newer", "format 9"), of_format(9)),
-    Bad("an older checkpoint", ["evaluate", "run"], 2, ("older", "format 1", "anew"), of_format(1)),
+    Bad(
+        "an older checkpoint",
+        ["train", "--resume", "run", "--epochs", "4"],
+        2,
+        ("older", "format 1", "--init-from"),
+        of_format(1),
+    ),
     Bad("weights of another model", ["evaluate", "run"], 2, ("shape", "this model wants"), other_model),
     Bad(
         "first weights of another model", train("--init-from", "run", "--latent", "3"), 2, ("shape", "this model wants")

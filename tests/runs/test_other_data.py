@@ -190,7 +190,24 @@ def test_labels_are_made_where_the_model_is():
         given.append(c)
         return torch.zeros(n, 1, 2, 2)
 
-    model = SimpleNamespace(device=torch.device("meta"), condition=SimpleNamespace(classes=3), sample=sample)
+    made = SimpleNamespace(p_x=SimpleNamespace(has_mean=True))
+    model = SimpleNamespace(
+        device=torch.device("meta"),
+        condition=SimpleNamespace(classes=3),
+        sample=sample,
+        generate=lambda n, c, pick: made,
+        dtype=torch.float32,
+        latent_shapes=((1,),),
+    )
     for label in (None, 2):
         samples(SimpleNamespace(model=model, recipe=None), 4, label)
     assert [c.device.type for c in given] == ["meta", "meta"]
+
+
+def test_samples_need_no_data(tmp_path):
+    x = torch.randint(0, 2, (40, 1, 4, 4)).to(torch.uint8).numpy() * 255
+    run = ff.fit(
+        ff.recipes.vae(latent=2, hidden=(8,)), ff.data.from_arrays(x), out=tmp_path / "r", epochs=1, quiet=True
+    )
+    images, _ = samples(ff.Run.open(run.path), 3)
+    assert images.shape == (3, 1, 4, 4)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import pictures
 from ..data import Batch, Split
+from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
 from .report import Picture, Report, ways_back, write_report
@@ -35,7 +36,7 @@ def samples(
 ) -> tuple[np.ndarray, str]:
     """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean."""
     model = run.model
-    noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(run)
+    noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(model)
     title = "Not trained with this prior" if unheld(run) else "Samples"
     c, title = None, f"{title}: {'draws from' if draw else 'means of'} {_of(run)}"
     if label is not None and (model.condition is None or model.condition.classes is None):
@@ -109,7 +110,7 @@ def write_gallery(run: "Run") -> Path:
     if run.metrics:
         draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics, run.stages))  # noqa: E731
         add("Training", "Means over each interval of training; validation with the same objective.", draw)
-    kind = "means of" if _has_mean(run) else "draws from"
+    kind = "means of" if _has_mean(run.model) else "draws from"
     sampled = f"{kind.capitalize()} {_of(run)}: what the model believes the data are."
     if unheld(run):
         sampled += " This model's latents were never held to the prior: expect little of them."
@@ -219,10 +220,13 @@ def _with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def _has_mean(run: "Run") -> bool:
-    """Whether p(x | z) has a mean to show; where it has none (a PixelCNN), draws are shown."""
-    model, part = run.model, "test" if "test" in run.dataset().parts else "train"
-    c = None if model.condition is None else _first(run, part, 1).c
+def _has_mean(model: Model) -> bool:
+    """Whether p(x | z) has a mean to show; where it has none (a PixelCNN), draws are shown. It needs no data."""
+    c, condition = None, model.condition
+    if condition is not None:
+        label = condition.classes is not None
+        shape = (1,) if label else (1, *condition.shape)
+        c = torch.zeros(shape, dtype=torch.long if label else model.dtype, device=model.device)
     noise = Noise(0, device=model.device)
     return model.generate(1, c, lambda i, p: p.sample(noise)).p_x.has_mean
 
