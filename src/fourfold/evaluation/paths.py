@@ -111,12 +111,12 @@ class EncoderPath(Path):
         trace = model(one.x, one.c, 1, heard, one.mask)
         for level in trace.levels:
             if not level.q.has_density:
-                raise ValueError(f"ais: {type(level.q).__name__} has no density. Start from the prior.")
+                raise ValueError(f"ais: {type(level.q).__name__} has no density. Start from the prior (--start prior).")
         if not heard.requests or any(r.kind != "normal" or r.shape[:2] != (1, 1) for r in heard.requests):
             families = ", ".join(type(level.q).__name__ for level in trace.levels)
             raise ValueError(
                 f"ais: this encoder ({families}) draws z not from normal noise alone, so there is no smooth way from "
-                "its noise to z. Start from the prior."
+                "its noise to z. Start from the prior (--start prior)."
             )
         self.shapes = tuple(request.shape[2:] for request in heard.requests)
         self.dtype = heard.requests[0].dtype
@@ -186,7 +186,7 @@ def _noise_of(q: Distribution, z: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(q.scale_tril, white, upper=False).reshape(z.shape)
     raise ValueError(
         f"bdmc: which noise {type(q).__name__} turns into a given z is not known, and the reverse chains start from "
-        "one. Start from the prior."
+        "one. Start from the prior (--start prior)."
     )
 
 
