@@ -72,6 +72,8 @@ class Trace:
         c: the conditioning, ``(B, …)``, if any.
         mask: 1 on the elements of x that are modelled (lengths, the part to predict), if not all are.
         penalties: further terms ``(B,)`` in nats that belong to the model, to be minimised.
+        summary: means over the batch, without gradient, which the model's ``after_step`` gets (averaged over all
+            processes): what a codebook or a running mean is made of.
     """
 
     x: Tensor
@@ -81,6 +83,7 @@ class Trace:
     c: Tensor | None = None
     mask: Tensor | None = None
     penalties: Mapping[str, Float[Tensor, " B"]] = field(default_factory=dict)
+    summary: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def log_ratio(self) -> Float[Tensor, "S B"]:

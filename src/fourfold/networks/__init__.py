@@ -3,6 +3,7 @@
 __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
+    "BatchNorm",
     "Convolutional",
     "Dense",
     "FlowFactory",
@@ -25,6 +26,7 @@ from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .masked import GatedPixelCNN, PixelStacks
+from .normalisation import BatchNorm
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

@@ -3,6 +3,7 @@
 __all__ = [
     "Objective",
     "at_least_two",
+    "by_level",
     "latents",
     "one_level",
     "plain_terms",
@@ -143,9 +144,17 @@ def plain_terms(trace: Trace, monte_carlo: bool = False) -> dict[str, Tensor]:
     return parts
 
 
+def by_level(trace: Trace, monte_carlo: bool = False) -> dict[str, Term]:
+    """The rate of each of several levels from the top, ``rate_1``, ``rate_2`` …, for reading only."""
+    if len(trace.levels) < 2 or not all(level.q.has_density for level in trace.levels):
+        return {}
+    with torch.no_grad():
+        return {f"rate_{i}": Term(rate(level, monte_carlo), 0.0) for i, level in enumerate(trace.levels, 1)}
+
+
 def reported(trace: Trace) -> dict[str, Term]:
     """The parts of the plain ELBO with weight 0, for objectives that are not made of them."""
-    return {name: Term(value, 0.0) for name, value in plain_terms(trace).items()}
+    return {**{name: Term(value, 0.0) for name, value in plain_terms(trace).items()}, **by_level(trace)}
 
 
 def reconstruction(trace: Trace) -> dict[str, Term]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._checks import choice
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
-from .base import Objective, plain_terms, reconstruction, with_penalties
+from .base import Objective, by_level, plain_terms, reconstruction, with_penalties
 from .estimators import Estimator, estimator_by_name, in_place, reweighted
 from .schedules import Schedule
 
@@ -55,7 +55,7 @@ class ELBO(Objective):
         parts = {"log_likelihood": Term(raw["log_likelihood"], 1.0)}
         if "rate" in raw:
             parts["rate"] = Term(raw["rate"], -self.beta)
-        return with_penalties(parts, trace)
+        return with_penalties({**parts, **by_level(trace, self.monte_carlo)}, trace)
 
     def surrogate(self, model: Any, trace: Trace, terms: Terms) -> Tensor:
         if self.estimator.plain or not trace.levels:

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._checks import choice, positive
 from ..noise import NoiseSource
 from ..trace import Level, Term, Terms, Trace
-from .base import Objective, latents, plain_terms, rate, with_penalties
+from .base import Objective, by_level, latents, plain_terms, rate, with_penalties
 from .schedules import Schedule
 
 #: How ``FreeBits`` groups and averages.
@@ -59,6 +59,7 @@ class FreeBits(Objective):
             "log_likelihood": Term(raw["log_likelihood"], 1.0),
             "clipped_rate": Term(clipped, -1.0),
             "rate": Term(raw["rate"], 0.0),
+            **by_level(trace),
         }
         return with_penalties(parts, trace)
 

@@ -2,7 +2,7 @@
 
 __all__ = ["Average"]
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -29,6 +29,12 @@ class Average:
         """Takes in the present weights; to be called without gradient."""
         if self.mean:
             torch._foreach_lerp_(list(self.mean.values()), list(self.live.values()), 1 - self.decay)
+
+    def keep(self, module: nn.Module, names: Iterable[str]) -> None:
+        """Takes some of the module's tensors as they are: statistics that were gathered with the average itself."""
+        live = module_tensors(module)
+        for name in self.mean.keys() & set(names):
+            self.mean[name].copy_(live[name])
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Takes up an average that a checkpoint kept."""

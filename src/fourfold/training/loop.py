@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data import Order, Split, feed
+from ..networks.normalisation import norms
 from ..noise import Noise
 from ..plan import Stage
 from .average import Average
@@ -25,6 +26,7 @@ from .optimisers import parse_lr_schedule
 from .options import Training
 from .progress import Progress
 from .saved import gathered, restored
+from .statistics import Statistics
 from .step import Step, readable
 
 _CHUNK = 1000
@@ -106,6 +108,7 @@ class _Loop:
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
         self.average = Average(self.step, options.ema)
+        self.statistics = Statistics(self.feed, self.order, options.seed, fabric)
         self.state = Outcome()
         self.main = fabric.is_global_zero
         self.folder = job.folder if self.main else None
@@ -140,7 +143,7 @@ class _Loop:
         self.state.finished = not self.state.interrupted
         # An interrupt may come between a bad loss and its discovery.
         if all(actor.meter.filled().isfinite().all() for actor in self._actors()):
-            self._checkpoint()
+            self._checkpoint(whole=self.state.finished)
 
     def _intervals(self) -> Iterator[int]:
         """Steps at which numbers are read: every ``log_steps``, at the end of each epoch and stage, and at the last."""
@@ -234,7 +237,9 @@ class _Loop:
     def _validate(self, act: Act) -> None:
         """The stage's first objective and the plain ELBO on the held-out rows, with the same noise every time."""
         assert self.held_out is not None
-        step = act.first.step.eval()
+        step = act.first.step
+        self.statistics.gather(step, self.average if step is self.step else None)
+        step.eval()
         total = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         count = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         shard = (self.fabric.global_rank, self.fabric.world_size)
@@ -272,9 +277,10 @@ class _Loop:
         state.waited += 1
         state.stopped_early = bool(self.options.patience) and state.waited >= self.options.patience
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, whole: bool = False) -> None:
         """The best weights, then everything; in this order a run killed in between finds the same best again."""
         self.saved_at = time.monotonic()
+        self.statistics.gather(self.step, self.average, whole)
         if self.folder is None:
             return
         home = self.folder / "checkpoints"
@@ -342,6 +348,11 @@ def check_job(job: Job, world: int) -> None:
     if objective is not None and job.options.accumulate > 1:
         raise ValueError(
             f"accumulate: {type(objective).__name__} is a statistic of the whole batch, and would be another one on "
+            "pieces of it. Leave --accumulate out."
+        )
+    if job.options.accumulate > 1 and norms(job.step):
+        raise ValueError(
+            "accumulate: batch normalisation takes its statistics from the whole batch, and would take others from "
             "pieces of it. Leave --accumulate out."
         )
     if objective is not None and world > 1:

@@ -41,7 +41,7 @@ class Step(nn.Module):
             trace = self.model(x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
             terms: Terms = self.objective(trace, noise)
         total = terms.total
-        self.summary = {name: value.detach() for name, value in terms.summary.items()}
+        self.summary = {name: value.detach() for name, value in (*trace.summary.items(), *terms.summary.items())}
         # Weights that are plain numbers are told once; those that a schedule may move are read with the rest.
         moving = {name: part.weight for name, part in terms.parts.items() if isinstance(part.weight, Tensor)}
         self.weights = {n: float(p.weight) for n, p in terms.parts.items() if not isinstance(p.weight, Tensor)}

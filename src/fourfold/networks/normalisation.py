@@ -1,0 +1,115 @@
+"""Batch normalisation whose statistics are gathered apart: a pass through a network never changes it."""
+
+__all__ = ["BatchNorm", "gathering", "norms"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import positive, positive_int
+
+
+class BatchNorm(nn.Module):
+    r"""Each feature less its mean, over its deviation, then scaled and shifted by learned numbers.
+
+    .. math:: y = \gamma \frac{x - \mu}{\sqrt{v + \epsilon}} + \beta
+
+    In training mode μ and v are those of the batch, over all processes, with gradient. In evaluation mode they are
+    those that were gathered last (``gathering``), the same for every datum: evaluation in training mode would let data
+    look at each other, and its numbers would bound nothing. Before anything was gathered they are 0 and 1.
+
+    There are no running averages: weights move on, and averages of a moving target are of no weights at all.
+
+    Args:
+        features: how many; the second dimension of what comes in, ``(N, features, …)``.
+        affine: whether γ and β are learned; else they are 1 and 0.
+        eps: ε.
+
+    References:
+        Ioffe and Szegedy 2015, arXiv:1502.03167.
+
+    Example:
+        >>> layer = BatchNorm(3)
+        >>> y = layer(torch.arange(12.0).reshape(4, 3))
+        >>> y.mean(0).abs().max() < 1e-6, layer.mean
+        (tensor(True), tensor([0., 0., 0.]))
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, features: int, affine: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        n = positive_int(features, "BatchNorm: features")
+        self.eps = positive(eps, "BatchNorm: eps")
+        self.weight = nn.Parameter(torch.ones(n)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(n)) if affine else None
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("variance", torch.ones(n))
+        self.gathered: tuple[Tensor, int] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance = self._moments(x) if self.training else (self.mean, self.variance)
+        scale = torch.rsqrt(variance + self.eps)
+        scale = scale if self.weight is None else scale * self.weight
+        shift = -mean * scale if self.bias is None else self.bias - mean * scale
+        form = (1, -1, *[1] * (x.ndim - 2))
+        return torch.addcmul(shift.view(form), x, scale.view(form))
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        dims = [d for d in range(x.ndim) if d != 1]
+        if (alone := _alone()) and len(x) * x[0, 0].numel() < 2:
+            raise ValueError("BatchNorm: a batch of one has no deviation. Take a larger batch, or evaluation mode.")
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast x may be narrower
+        variance, mean = torch.var_mean(wide, dims, correction=0)
+        if not alone:  # equal shares: the mean of all is the mean of means
+            square = _mean_of_all(torch.stack((mean, variance + mean.square())))
+            mean, variance = square[0], square[1] - square[0].square()
+        if self.gathered is not None:
+            total, count = self.gathered
+            self.gathered = total + torch.stack((mean, variance + mean.square())).detach().double(), count + 1
+        return mean, variance
+
+
+def norms(module: nn.Module) -> list[BatchNorm]:
+    """The batch normalisations inside a module."""
+    return [part for part in module.modules() if isinstance(part, BatchNorm)]
+
+
+@contextmanager
+def gathering(module: nn.Module) -> Iterator[None]:
+    """Passes in training mode inside this block give the module's batch normalisations their statistics.
+
+    They are the moments of all that passed, each batch counted alike; without a pass they stay what they were.
+    """
+    found = norms(module)
+    for part in found:
+        part.gathered = torch.zeros(2, len(part.mean), dtype=torch.float64, device=part.mean.device), 0
+    try:
+        yield
+        with torch.no_grad():
+            for part in found:
+                total, count = part.gathered or (part.mean, 0)
+                if count:
+                    mean, square = total / count
+                    part.mean.copy_(mean)
+                    part.variance.copy_((square - mean.square()).clamp(min=0))
+    finally:
+        for part in found:
+            part.gathered = None
+
+
+def _alone() -> bool:
+    from torch import distributed
+
+    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
+
+
+def _mean_of_all(x: Tensor) -> Tensor:
+    """The mean over the processes, through which gradients flow to each."""
+    from torch import distributed
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(x) / distributed.get_world_size()
