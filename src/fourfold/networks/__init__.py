@@ -2,12 +2,17 @@
 
 __all__ = [
     "ACTIVATIONS",
+    "MERGES",
     "NETWORKS",
     "BatchNorm",
     "Convolutional",
     "Dense",
+    "Doubling",
+    "Fade",
     "FlowFactory",
     "GatedPixelCNN",
+    "Halving",
+    "Join",
     "NetworkFactory",
     "NetworkLike",
     "PixelStacks",
@@ -17,6 +22,7 @@ __all__ = [
     "affine",
     "build",
     "gated",
+    "halved",
     "splines",
 ]
 
@@ -25,6 +31,7 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .levels import MERGES, Doubling, Fade, Halving, Join, halved
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm
 from .tied import Transposed, UnitColumns
