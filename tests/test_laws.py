@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import fourfold as ff
 from fourfold.conditional import Condition, Prior
+from fourfold.data import DataSpec
 from fourfold.distributions import Distribution
 from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
 from fourfold.models import VAE, Direct, Model
@@ -93,6 +95,16 @@ def pixels(upsampled: bool, condition: Condition | None) -> VAE:
     return VAE(gaussian(NETWORKS["dense"], DATA, L, shape), StandardNormal(L), p_x, condition)
 
 
+def deep(name: str) -> Model:
+    """A hierarchy of maps of latents; weights that begin at zero, behind which nothing matters yet, are moved."""
+    model = getattr(ff.recipes, name).function(DataSpec(DATA, 256, None)).model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.1 * Noise(0).normal(tuple(parameter.shape)))
+    return model
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -111,6 +123,7 @@ CASES = [
         Case(f"pixels-{name}-{given}", partial(pixels, upsampled, CONDITIONS[given]), CONDITIONS[given], masks=False)
         for name, upsampled, given in (("maps", True, "none"), ("maps", True, "label"), ("vector", False, "none"))
     ),
+    *(Case(name, partial(deep, name)) for name in ("vdvae",)),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -213,11 +226,11 @@ def test_picks_choose_every_latent(case: Case):
 
     def mean(i: int, q: Distribution) -> Tensor:
         seen.append((i, q.lead_shape))
-        return q.mean[None]
+        return q.mean if i else q.mean[None]
 
     inferred = model.infer(x, c, mean)
     levels = len(model.latent_shapes)
-    assert seen == [(0, (B,))] * levels
+    assert seen == [(i, (1, B) if i else (B,)) for i in range(levels)]
     assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
     assert_close(shown(inferred.p_x)[0], model.reconstruct(x, c))
     fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)
