@@ -101,6 +101,16 @@ def variational_ladder(network: str, merge: str) -> Model:
     return ff.recipes.variational_ladder.function(DataSpec(DATA, 256, None), latents=(L, 1), **flags).model
 
 
+def deep(name: str) -> Model:
+    """A hierarchy of maps of latents; weights that begin at zero, behind which nothing matters yet, are moved."""
+    model = getattr(ff.recipes, name).function(DataSpec(DATA, 256, None)).model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.1 * Noise(0).normal(tuple(parameter.shape)))
+    return model
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -123,6 +133,7 @@ CASES = [
         Case(f"variational-ladder-{network}-{merge}", partial(variational_ladder, network, merge))
         for network, merge in (("dense", "add"), ("convolutional", "add"), ("convolutional", "concatenate"))
     ),
+    *(Case(name, partial(deep, name)) for name in ("vdvae",)),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

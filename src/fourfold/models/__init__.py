@@ -4,6 +4,7 @@ __all__ = [
     "CORRUPTIONS",
     "VAE",
     "BottomUp",
+    "ByScale",
     "Climb",
     "Corruption",
     "Direct",
@@ -22,12 +23,14 @@ __all__ = [
     "SaltAndPepper",
     "SemiAmortised",
     "TopDown",
+    "TopDownBlock",
     "Upward",
     "merged",
 ]
 
 from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
+from .deep import ByScale, TopDownBlock
 from .direct import Direct
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward

@@ -39,6 +39,7 @@ __all__ = [
     "vae",
     "vamp_vae",
     "variational_ladder",
+    "vdvae",
 ]
 
 from collections.abc import Callable
@@ -48,6 +49,7 @@ from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae
+from .deep import vdvae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -95,6 +97,7 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         lvae,
         variational_ladder,
+        vdvae,
         pixel_cnn,
         pixel_vae,
     )
