@@ -107,3 +107,13 @@ def test_shapes_of_a_beta_have_ends():
 def test_wrong_arguments_are_named(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_scales_below_a_ceiling(double):
+    """(softsign(raw) + 1) / 2, as in the PixelVAE, and its logarithm to the last digits at either end."""
+    raw = torch.tensor([-1e12, -3.0, 0.0, 2.0, 1e12])
+    p = GaussianHead(5, ceiling=1.0)(torch.cat((torch.zeros(5), raw)))
+    assert_close(p.scale, torch.tensor([0.5e-12, 0.125, 0.5, 5 / 6, 1.0]), rtol=1e-9, atol=0)
+    assert_close(GaussianHead(1, floor=0.1, ceiling=3.0)(torch.zeros(2)).scale, torch.tensor([1.55]))
+    with pytest.raises(ValueError, match=r"GaussianHead: ceiling: wanted one above the floor 0.5, got 0.5"):
+        GaussianHead(5, floor=0.5, ceiling=0.5)

@@ -8,6 +8,7 @@ __all__ = [
     "Dense",
     "FlowFactory",
     "GatedPixelCNN",
+    "Maps",
     "NetworkFactory",
     "NetworkLike",
     "PixelStacks",
@@ -25,6 +26,7 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .maps import Maps
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm
 from .tied import Transposed, UnitColumns

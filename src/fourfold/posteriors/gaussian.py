@@ -14,7 +14,11 @@ from ..networks.activations import activation as activation_named
 
 
 def gaussian(
-    network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None
+    network: NetworkLike,
+    data: Shape,
+    latent: int | Shape,
+    condition: Shape | None = None,
+    ceiling: float | None = None,
 ) -> NetworkConditional:
     """q(z | x, c) = N(μ(x, c), diag σ²(x, c)), with μ and log σ from one network.
 
@@ -23,11 +27,12 @@ def gaussian(
         data: shape of x.
         latent: size or shape of z.
         condition: shape of c, if the posterior sees it.
+        ceiling: the largest σ, where a learned prior leaves the unit of z open; ``None`` for any.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114.
     """
-    head = GaussianHead(as_shape(latent, "latent"))
+    head = GaussianHead(as_shape(latent, "latent"), ceiling=ceiling)
     return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "piwae",
     "pixel_cnn",
     "pixel_vae",
+    "pixel_vae2",
     "semi_amortised_vae",
     "sparse_ae",
     "spline_vae",
@@ -46,7 +47,7 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae, vlae
+from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -93,6 +94,7 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         pixel_cnn,
         pixel_vae,
+        pixel_vae2,
         vlae,
     )
 }
