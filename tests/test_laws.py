@@ -111,6 +111,12 @@ def deep(name: str) -> Model:
     return model
 
 
+def two_pixel_levels() -> Model:
+    """A PixelCNN given maps of latents, and these by another one given a vector."""
+    sizes = {"layers": 2, "filters": 8, "kernel": 3, "channels": 6, "hidden": 8, "halvings": 1}
+    return ff.recipes.pixel_vae2.function(DataSpec(DATA, 2, None), latent=L, **sizes).model
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -134,6 +140,7 @@ CASES = [
         for network, merge in (("dense", "add"), ("convolutional", "add"), ("convolutional", "concatenate"))
     ),
     *(Case(name, partial(deep, name)) for name in ("vdvae",)),
+    Case("two-pixel-levels", two_pixel_levels, masks=False),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

@@ -35,7 +35,7 @@ class Distribution(ABC):
     """
 
     #: ``True`` for a probability mass (discrete), ``False`` for a density: nats of the two are not comparable.
-    mass: ClassVar[bool] = False
+    mass: bool = False
     #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
     has_density: ClassVar[bool] = True
     #: ``False`` where the mean has no closed form (a flow): ``mean`` then refuses, and ``centre`` is what there is.

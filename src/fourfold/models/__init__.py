@@ -3,6 +3,7 @@
 __all__ = [
     "CORRUPTIONS",
     "VAE",
+    "Apart",
     "BottomUp",
     "ByScale",
     "Climb",
@@ -34,6 +35,6 @@ from .deep import ByScale, TopDownBlock
 from .direct import Direct
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
-from .ladder import Climb, Flush, Merging, merged
+from .ladder import Apart, Climb, Flush, Merging, merged
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

@@ -13,6 +13,7 @@ __all__ = [
     "GatedPixelCNN",
     "Halving",
     "Join",
+    "Maps",
     "NetworkFactory",
     "NetworkLike",
     "Normalised",
@@ -33,6 +34,7 @@ from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .levels import MERGES, Doubling, Fade, Halving, Join, halved
+from .maps import Maps
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm, Normalised
 from .tied import Transposed, UnitColumns

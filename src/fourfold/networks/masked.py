@@ -56,13 +56,15 @@ class GatedPixelCNN(nn.Module):
     given enters the horizontal stack of each layer, unmasked, by a bias of its own: so the vertical stack, which is
     most of the work, is of x alone and is made once for any number of draws of z. (In the paper z enters both stacks.)
 
-    Values from 0 to 1 are seen from −1 to 1, so that black differs from what lies beyond the edge.
+    Values from 0 to 1 are seen from −1 to 1, so that black differs from what lies beyond the edge; real numbers as they
+    are.
 
     Args:
         event: (C, H, W).
         outputs: how many numbers each element gets; they are stacked before the channels, as a ``Head`` takes them.
         given: shape of what is given: (F,), the same for all pixels, or (F, H, W); ``None`` for nothing.
         stacks: the layers.
+        unit: whether values are from 0 to 1.
 
     Raises:
         ValueError: a shape that is no image, filters that colours do not divide, even kernels, a window that the layers
@@ -80,10 +82,16 @@ class GatedPixelCNN(nn.Module):
     """
 
     def __init__(
-        self, event: Shape, outputs: int, given: Shape | None = None, stacks: PixelStacks | None = None
+        self,
+        event: Shape,
+        outputs: int,
+        given: Shape | None = None,
+        stacks: PixelStacks | None = None,
+        *,
+        unit: bool = True,
     ) -> None:
         super().__init__()
-        stacks = stacks or PixelStacks()
+        self.unit, stacks = unit, stacks or PixelStacks()
         self.event, self.outputs = as_shape(event, _NAME + "event"), positive_int(outputs, _NAME + "outputs")
         if len(self.event) != 3:
             raise ValueError(f"{_NAME}event: wanted an image (C, H, W), got {event!r}. Give data of that shape.")
@@ -120,7 +128,7 @@ class GatedPixelCNN(nn.Module):
         if tuple(x.shape[-3:]) != self.event:
             raise ValueError(f"{_NAME}x: wanted (…, {', '.join(map(str, self.event))}), got {tuple(x.shape)}.")
         lead, found = x.shape[:-3], []
-        v = shown = _scaled(x).reshape(-1, *self.event)
+        v = shown = self.scaled(x).reshape(-1, *self.event)
         for i, layer in enumerate(self._stack):
             risen = layer.above(v)
             side = layer.link(risen) if i else layer.link(risen) + layer.left(shown)
@@ -128,6 +136,10 @@ class GatedPixelCNN(nn.Module):
             if i + 1 < len(self._stack):
                 v = _gate(risen)
         return tuple(found)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Values as the first layer sees them."""
+        return 2 * x - 1 if self.unit else x
 
     def walk(self, given: Tensor | None, rows: int) -> "PixelWalk":
         """The same numbers for so many images, pixel after pixel."""
@@ -242,11 +254,6 @@ def _gate(a: Tensor) -> Tensor:
     return torch.tanh(value) * torch.sigmoid(opening)
 
 
-def _scaled(x: Tensor) -> Tensor:
-    """Values from 0 to 1 as the network sees them."""
-    return 2 * x - 1
-
-
 def _window(window: tuple[int, int], total: int) -> tuple[int, int, int]:
     """Pixels left, right and up."""
     if len(window) != 2:
@@ -321,7 +328,7 @@ class PixelWalk:
     def put(self, row: int, column: int, colour: int, value: Tensor) -> None:
         """Tells the value of one element, ``(rows,)``."""
         left, _, up = self.network._stack[0].above.reach
-        shown = _scaled(value)
+        shown = self.network.scaled(value)
         self._above[0][:, colour, row + up, left + column] = shown
         self._left[0][:, left + column, colour] = shown
 

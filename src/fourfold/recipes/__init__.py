@@ -30,6 +30,7 @@ __all__ = [
     "piwae",
     "pixel_cnn",
     "pixel_vae",
+    "pixel_vae2",
     "semi_amortised_vae",
     "sparse_ae",
     "spline_vae",
@@ -40,6 +41,7 @@ __all__ = [
     "vamp_vae",
     "variational_ladder",
     "vdvae",
+    "vlae",
 ]
 
 from collections.abc import Callable
@@ -48,7 +50,7 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae
+from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
 from .deep import vdvae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
@@ -100,6 +102,8 @@ TABLE: dict[str, RecipeFunction] = {
         vdvae,
         pixel_cnn,
         pixel_vae,
+        pixel_vae2,
+        vlae,
     )
 }
 
