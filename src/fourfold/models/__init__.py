@@ -3,6 +3,7 @@
 __all__ = [
     "CORRUPTIONS",
     "VAE",
+    "VQVAE",
     "BottomUp",
     "Climb",
     "Corruption",
@@ -29,6 +30,7 @@ __all__ = [
 from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
 from .direct import Direct
+from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
 from .ladder import Climb, Flush, Merging, merged

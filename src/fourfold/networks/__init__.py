@@ -4,16 +4,21 @@ __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
     "BatchNorm",
+    "Codebook",
     "Convolutional",
     "Dense",
+    "FiniteScalar",
     "FlowFactory",
     "GatedPixelCNN",
     "NetworkFactory",
     "NetworkLike",
     "PixelStacks",
+    "Quantiser",
     "Residual",
+    "Strided",
     "Transposed",
     "UnitColumns",
+    "VectorQuantiser",
     "affine",
     "build",
     "gated",
@@ -27,6 +32,8 @@ from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm
+from .quantisers import Codebook, FiniteScalar, Quantiser, VectorQuantiser
+from .strided import Strided
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

@@ -37,6 +37,7 @@ __all__ = [
     "tc_vae",
     "vae",
     "vamp_vae",
+    "vq_vae",
 ]
 
 from collections.abc import Callable
@@ -46,6 +47,7 @@ from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae
+from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -92,6 +94,7 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         pixel_cnn,
         pixel_vae,
+        vq_vae,
     )
 }
 
