@@ -18,12 +18,23 @@ from fourfold.conditional import Condition, Prior
 from fourfold.data import DataSpec
 from fourfold.distributions import Distribution
 from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
-from fourfold.models import VAE, Direct, Model
-from fourfold.networks import Convolutional, Dense, NetworkFactory, PixelStacks, Residual
+from fourfold.models import VAE, VQVAE, Direct, Model
+from fourfold.networks import (
+    Codebook,
+    Convolutional,
+    Dense,
+    FiniteScalar,
+    NetworkFactory,
+    PixelStacks,
+    Quantiser,
+    Residual,
+    Strided,
+    VectorQuantiser,
+)
 from fourfold.noise import Noise, Recorder, Replay
 from fourfold.objectives import ELBO
 from fourfold.posteriors import FromPrior, gaussian, point
-from fourfold.priors import ConditionalPrior, StandardNormal
+from fourfold.priors import ConditionalPrior, PixelCodes, StandardNormal, UniformCodes
 
 L, B = 2, 5
 DATA = (1, 6, 5)
@@ -52,6 +63,13 @@ class Case:
     condition: Condition | None = None
     has_density: bool = True
     masks: bool = True
+    codes: int | None = None  # how many there are, if latents are codes
+
+    def latents(self, lead: tuple[int, ...], shape: tuple[int, ...], seed: int) -> Tensor:
+        """Some latents."""
+        if self.codes is None:
+            return Noise(seed).normal((*lead, *shape))
+        return (Noise(seed).uniform((*lead, *shape)) * self.codes).long()
 
     def batch(self, n: int = B) -> tuple[Tensor, Tensor | None]:
         """x and c for n data."""
@@ -117,6 +135,20 @@ def two_pixel_levels() -> Model:
     return ff.recipes.pixel_vae2.function(DataSpec(DATA, 2, None), latent=L, **sizes).model
 
 
+def quantised(make: Callable[[], Quantiser], learned: bool, condition: Condition | None) -> VQVAE:
+    """Codes for latents, a map of 3 × 2."""
+    quantiser, shape, latent = make(), None if condition is None else condition.shape, (1, 3, 2)
+    up = down = partial(Strided, filters=6, blocks=1)
+    vectors = (quantiser.dim, 3, 2)
+    prior = PixelCodes(latent, quantiser.levels, PixelStacks(2, 6, 3, 3))
+    p_x = LIKELIHOODS["bernoulli"](down, vectors, DATA, shape)
+    q = point(up, DATA, vectors, shape)
+    with torch.no_grad():
+        for parameter in q.parameters():
+            parameter.mul_(3.0)  # vectors that are not all one code
+    return VQVAE(q, quantiser, prior if learned else UniformCodes(latent, quantiser.levels), p_x, condition)
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -141,6 +173,15 @@ CASES = [
     ),
     *(Case(name, partial(deep, name)) for name in ("vdvae",)),
     Case("two-pixel-levels", two_pixel_levels, masks=False),
+]
+CASES += [
+    Case(f"codes-{name}-{given}", partial(quantised, make, learned, CONDITIONS[given]), CONDITIONS[given], codes=6)
+    for name, make, learned, given in (
+        ("vq", lambda: VectorQuantiser(Codebook(6, 2)), False, "none"),
+        ("vq", lambda: VectorQuantiser(Codebook(6, 2)), False, "label"),
+        ("vq-learned", lambda: VectorQuantiser(Codebook(6, 2)), True, "none"),
+        ("fsq", lambda: FiniteScalar((3, 2)), False, "none"),
+    )
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -228,6 +269,8 @@ def test_the_trace_is_found_again_at_its_own_latents(case: Case):
 
 @EVERY
 def test_z_has_a_gradient_at_given_latents(case: Case):
+    if case.codes is not None:
+        pytest.skip("there is nothing between two codes")
     model = case.make()
     x, c = case.batch()
     z = tuple(Noise(2).normal((3, B, *shape)).requires_grad_() for shape in model.latent_shapes)
@@ -250,7 +293,7 @@ def test_picks_choose_every_latent(case: Case):
     assert seen == [(i, (1, B) if i else (B,)) for i in range(levels)]
     assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
     assert_close(shown(inferred.p_x)[0], model.reconstruct(x, c))
-    fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)
+    fixed = tuple(case.latents((B,), shape, 3) for shape in model.latent_shapes)
     made = model.generate(B, c, lambda i, p: fixed[i])
     assert_close(made.z, fixed) if levels else None
     assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == DATA

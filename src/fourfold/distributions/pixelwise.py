@@ -180,7 +180,7 @@ class PixelHead(Head):
         self.network = network
         self.image, self.element = family(self.event), family((1,))
         self.support = self.image.support  # type: ignore[misc]
-        if self.support not in ("binary", "levels", "real") or next(self.image.parameters(), None) is not None:
+        if self.support not in ("binary", "levels", "codes", "real") or next(self.image.parameters(), None) is not None:
             raise ValueError(
                 "PixelHead: family: wanted a probability mass over levels or a density of any number, without "
                 f"parameters of its own, got {type(self.image).__name__}. Take BernoulliHead, CategoricalHead, "
@@ -205,5 +205,4 @@ class PixelHead(Head):
 
 
 def _likeliest(piece: Factorised) -> Tensor:
-    levels = torch.stack(list(piece.log_prob_by_level())).argmax(0)
-    return levels.to(piece.mean) / (piece.levels - 1)
+    return piece.at_level(torch.stack(list(piece.log_prob_by_level())).argmax(0))

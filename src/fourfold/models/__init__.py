@@ -4,6 +4,7 @@ __all__ = [
     "CORRUPTIONS",
     "VAE",
     "Apart",
+    "VQVAE",
     "BottomUp",
     "ByScale",
     "Climb",
@@ -33,6 +34,7 @@ from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
 from .deep import ByScale, TopDownBlock
 from .direct import Direct
+from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
 from .ladder import Apart, Climb, Flush, Merging, merged

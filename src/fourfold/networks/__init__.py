@@ -5,10 +5,12 @@ __all__ = [
     "MERGES",
     "NETWORKS",
     "BatchNorm",
+    "Codebook",
     "Convolutional",
     "Dense",
     "Doubling",
     "Fade",
+    "FiniteScalar",
     "FlowFactory",
     "GatedPixelCNN",
     "Halving",
@@ -18,9 +20,12 @@ __all__ = [
     "NetworkLike",
     "Normalised",
     "PixelStacks",
+    "Quantiser",
     "Residual",
+    "Strided",
     "Transposed",
     "UnitColumns",
+    "VectorQuantiser",
     "affine",
     "build",
     "gated",
@@ -37,6 +42,8 @@ from .levels import MERGES, Doubling, Fade, Halving, Join, halved
 from .maps import Maps
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm, Normalised
+from .quantisers import Codebook, FiniteScalar, Quantiser, VectorQuantiser
+from .strided import Strided
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

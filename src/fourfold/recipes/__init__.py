@@ -42,6 +42,7 @@ __all__ = [
     "variational_ladder",
     "vdvae",
     "vlae",
+    "vq_vae",
 ]
 
 from collections.abc import Callable
@@ -52,6 +53,7 @@ from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
 from .deep import vdvae
+from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -104,6 +106,7 @@ TABLE: dict[str, RecipeFunction] = {
         pixel_vae,
         pixel_vae2,
         vlae,
+        vq_vae,
     )
 }
 
