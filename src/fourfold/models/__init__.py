@@ -23,11 +23,12 @@ __all__ = [
     "SemiAmortised",
     "TopDown",
     "Upward",
+    "WordDropout",
     "merged",
 ]
 
 from .base import Generated, Model, Pick
-from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
+from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper, WordDropout
 from .direct import Direct
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward

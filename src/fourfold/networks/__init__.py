@@ -11,6 +11,9 @@ __all__ = [
     "NetworkFactory",
     "NetworkLike",
     "PixelStacks",
+    "Recurrent",
+    "RecurrentSizes",
+    "RecurrentTokens",
     "Residual",
     "Transposed",
     "UnitColumns",
@@ -27,6 +30,7 @@ from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm
+from .recurrent import Recurrent, RecurrentSizes, RecurrentTokens
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

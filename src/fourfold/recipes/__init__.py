@@ -29,7 +29,9 @@ __all__ = [
     "piwae",
     "pixel_cnn",
     "pixel_vae",
+    "rnn_lm",
     "semi_amortised_vae",
+    "sentence_vae",
     "sparse_ae",
     "spline_vae",
     "stacked_ae",
@@ -54,6 +56,7 @@ from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .text import rnn_lm, sentence_vae
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -92,6 +95,8 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         pixel_cnn,
         pixel_vae,
+        rnn_lm,
+        sentence_vae,
     )
 }
 
