@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fourfold as ff
 from fourfold.conditional import Condition, Prior
 from fourfold.data import DataSpec
 from fourfold.distributions import Distribution
-from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
+from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, TokenDecoder, pixel_cnn, token_sequence
 from fourfold.models import VAE, VQVAE, Direct, Model
 from fourfold.networks import (
     Codebook,
@@ -27,6 +27,8 @@ from fourfold.networks import (
     NetworkFactory,
     PixelStacks,
     Quantiser,
+    Recurrent,
+    RecurrentSizes,
     Residual,
     Strided,
     VectorQuantiser,
@@ -38,6 +40,7 @@ from fourfold.priors import ConditionalPrior, PixelCodes, StandardNormal, Unifor
 
 L, B = 2, 5
 DATA = (1, 6, 5)
+LONG, WORDS = 7, 6
 NETWORKS: dict[str, NetworkFactory] = {
     "convolutional": partial(Convolutional, channels=(3, 4), hidden=8, activation="tanh"),
     "dense": partial(Dense, hidden=(8,), activation="tanh"),
@@ -64,6 +67,7 @@ class Case:
     has_density: bool = True
     masks: bool = True
     codes: int | None = None  # how many there are, if latents are codes
+    sentences: bool = False
 
     def latents(self, lead: tuple[int, ...], shape: tuple[int, ...], seed: int) -> Tensor:
         """Some latents."""
@@ -71,9 +75,17 @@ class Case:
             return Noise(seed).normal((*lead, *shape))
         return (Noise(seed).uniform((*lead, *shape)) * self.codes).long()
 
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of a datum."""
+        return (LONG,) if self.sentences else DATA
+
     def batch(self, n: int = B) -> tuple[Tensor, Tensor | None]:
         """x and c for n data."""
-        x = Noise(0, stream="x").uniform((n, *DATA)).round()
+        x = Noise(0, stream="x").uniform((n, *self.event)).round()
+        if self.sentences:  # of 2, 3 … tokens, and <eos>
+            length = torch.arange(n)[:, None] % (LONG - 2) + 2
+            x = torch.where(torch.arange(LONG) < length, x + 3, (torch.arange(LONG) == length).float())
         if self.condition is None:
             return x, None
         return x, torch.arange(n) % 4 if self.condition.classes else Noise(0, stream="c").normal((n, *DATA))
@@ -149,6 +161,23 @@ def quantised(make: Callable[[], Quantiser], learned: bool, condition: Condition
     return VQVAE(q, quantiser, prior if learned else UniformCodes(latent, quantiser.levels), p_x, condition)
 
 
+def sentences(cell: str, condition: Condition | None) -> VAE:
+    """A decoder of tokens given z, and c by a network of both."""
+    shape, sizes = None if condition is None else condition.shape, RecurrentSizes(WORDS, 3, 4, cell=cell)
+    network = nn.Identity() if shape is None else NETWORKS["dense"]
+    p_x = token_sequence(network, (L,), (LONG,), shape, decoder=TokenDecoder(sizes, L))
+    q = gaussian(partial(Recurrent, sizes=sizes), (LONG,), L, shape)
+    return VAE(q, StandardNormal(L), p_x, condition)
+
+
+def words_given(condition: Condition) -> Direct:
+    """A language model of c, without latents."""
+    decoder = TokenDecoder(RecurrentSizes(WORDS, 3, 4), 3)
+    return Direct(
+        ConditionalPrior(token_sequence(NETWORKS["dense"], condition.shape, (LONG,), decoder=decoder)), condition
+    )
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -183,6 +212,15 @@ CASES += [
         ("fsq", lambda: FiniteScalar((3, 2)), False, "none"),
     )
 ]
+CASES += [
+    *(
+        Case(
+            f"sentences-{cell}-{given}", partial(sentences, cell, CONDITIONS[given]), CONDITIONS[given], sentences=True
+        )
+        for cell, given in (("lstm", "none"), ("gru", "none"), ("lstm", "label"))
+    ),
+    Case("words_given", partial(words_given, Condition.label(4)), Condition.label(4), sentences=True),
+]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
@@ -203,7 +241,9 @@ def test_shapes_values_and_gradients(case: Case):
     model = case.make()
     x, c = case.batch()
     trace = model(x, c, draws=3, noise=Noise(1))
-    assert trace.log_likelihood.shape == (3, B) and trace.p_x.lead_shape == (3, B) and trace.p_x.event_shape == DATA
+    assert (
+        trace.log_likelihood.shape == (3, B) and trace.p_x.lead_shape == (3, B) and trace.p_x.event_shape == case.event
+    )
     assert [level.z.shape for level in trace.levels] == [(3, B, *shape) for shape in model.latent_shapes]
     value = score(case, model)
     assert value.shape == (3, B) and value.isfinite().all()
@@ -296,7 +336,7 @@ def test_picks_choose_every_latent(case: Case):
     fixed = tuple(case.latents((B,), shape, 3) for shape in model.latent_shapes)
     made = model.generate(B, c, lambda i, p: fixed[i])
     assert_close(made.z, fixed) if levels else None
-    assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == DATA
+    assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == case.event
     assert_close(shown(made.p_x), shown(model.at(x, tuple(z[None] for z in fixed), c, q=False).p_x)[0])
 
 
@@ -325,13 +365,13 @@ def test_a_datum_does_not_depend_on_its_neighbours(case: Case):
 def test_a_mask_leaves_pixels_out(case: Case):
     model = case.make()
     x, c = case.batch()
-    mask = torch.zeros(B, *DATA)
+    mask = torch.zeros(B, *case.event)
     if not case.masks:
         with pytest.raises(ValueError, match="a mask cannot leave pixels out"):
             model(x, c, noise=Noise(1), mask=mask)
         return
     assert (model(x, c, noise=Noise(1), mask=mask).log_likelihood == 0).all()
-    mask[:, :, 2:4] = 1.0
+    mask[..., 2:4] = 1.0
     kept = model(x, c, noise=Noise(1), mask=mask).log_likelihood
     rest = model(x, c, noise=Noise(1), mask=1 - mask).log_likelihood
     assert_close(kept + rest, model(x, c, noise=Noise(1)).log_likelihood)

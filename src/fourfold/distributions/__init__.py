@@ -37,6 +37,10 @@ __all__ = [
     "PointHead",
     "PullBack",
     "PushForward",
+    "TokenHead",
+    "TokenNetwork",
+    "TokenSequence",
+    "TokenSteps",
     "bits_per_dim",
     "check_support",
     "warn_of_grey",
@@ -65,4 +69,5 @@ from .pixel_heads import (
 )
 from .pixelwise import PixelHead, Pixels, PixelSteps, Pixelwise
 from .support import GreyBernoulliWarning, check_support, warn_of_grey
+from .tokens import TokenHead, TokenNetwork, TokenSequence, TokenSteps
 from .units import bits_per_dim

@@ -69,6 +69,16 @@ class Distribution(ABC):
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability in nats, of shape ``(*lead,)``; with a mask, only elements where it is 1 count."""
 
+    def log_prob_fed(self, x: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Σ log p(x_i | inputs_<i) in nats: x, where the elements before are shown as these inputs have them.
+
+        It is no log-probability of x unless they are x; training with inputs that were corrupted maximises it.
+        """
+        raise ValueError(
+            f"{type(self).__name__}: its elements do not look at those before, so there are no inputs to corrupt. "
+            "Leave decoder_inputs out."
+        )
+
     @abstractmethod
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         """One draw of shape ``(*lead, *event)``, or ``draws`` of them stacked in front."""

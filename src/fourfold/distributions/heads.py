@@ -27,7 +27,7 @@ class Head(nn.Module, ABC):
     dimension (the channels of an image).
     """
 
-    #: What the events must be: "binary" {0,1}, "unit" [0,1], "levels" {0,1/255,…,1}, "real", or "codes".
+    #: What the events must be: "binary" {0,1}, "unit" [0,1], "levels" {0,1/255,…,1}, "real", "codes" or "tokens".
     support: ClassVar[str] = "real"
 
     def __init__(self, event: int | Shape) -> None:

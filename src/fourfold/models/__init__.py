@@ -27,11 +27,12 @@ __all__ = [
     "TopDown",
     "TopDownBlock",
     "Upward",
+    "WordDropout",
     "merged",
 ]
 
 from .base import Generated, Model, Pick
-from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
+from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper, WordDropout
 from .deep import ByScale, TopDownBlock
 from .direct import Direct
 from .discrete import VQVAE

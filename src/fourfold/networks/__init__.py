@@ -21,6 +21,9 @@ __all__ = [
     "Normalised",
     "PixelStacks",
     "Quantiser",
+    "Recurrent",
+    "RecurrentSizes",
+    "RecurrentTokens",
     "Residual",
     "Strided",
     "Transposed",
@@ -43,6 +46,7 @@ from .maps import Maps
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm, Normalised
 from .quantisers import Codebook, FiniteScalar, Quantiser, VectorQuantiser
+from .recurrent import Recurrent, RecurrentSizes, RecurrentTokens
 from .strided import Strided
 from .tied import Transposed, UnitColumns
 

@@ -31,7 +31,9 @@ __all__ = [
     "pixel_cnn",
     "pixel_vae",
     "pixel_vae2",
+    "rnn_lm",
     "semi_amortised_vae",
+    "sentence_vae",
     "sparse_ae",
     "spline_vae",
     "stacked_ae",
@@ -62,6 +64,7 @@ from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .text import rnn_lm, sentence_vae
 from .variational_ladders import variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
@@ -107,6 +110,8 @@ TABLE: dict[str, RecipeFunction] = {
         pixel_vae2,
         vlae,
         vq_vae,
+        rnn_lm,
+        sentence_vae,
     )
 }
 
