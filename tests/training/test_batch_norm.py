@@ -1,4 +1,4 @@
-"""Batch normalisation in the training loop: statistics are gathered when they are asked for, and belong to the weights."""
+"""Batch normalisation in the training loop: statistics are gathered when they are asked for, with the weights in use."""
 
 import json
 import random
@@ -151,7 +151,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
 
 
 def test_statistics_are_gathered_before_each_validation_and_of_the_whole_set_at_the_end(passes, tmp_path) -> None:
-    run = fitted(tmp_path / "run", checkpoint_seconds=1e9)
+    fitted(tmp_path / "run", checkpoint_seconds=1e9)
     kinds = [kind for _, kind in passes]
     changes = [kind for before, kind in zip([None, *kinds], kinds, strict=False) if kind != before]
     assert changes[-7:] == ["trained", "gathered", "told"] * 2 + ["gathered"]
