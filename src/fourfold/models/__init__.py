@@ -8,6 +8,7 @@ __all__ = [
     "Corruption",
     "Direct",
     "Dropout",
+    "FadeIn",
     "Flush",
     "GaussianNoise",
     "Generated",
@@ -31,6 +32,6 @@ from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking
 from .direct import Direct
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
-from .ladder import Climb, Flush, Merging, merged
+from .ladder import Climb, FadeIn, Flush, Merging, merged
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

@@ -29,6 +29,7 @@ __all__ = [
     "piwae",
     "pixel_cnn",
     "pixel_vae",
+    "pro_vlae",
     "semi_amortised_vae",
     "sparse_ae",
     "spline_vae",
@@ -55,7 +56,7 @@ from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
-from .variational_ladders import variational_ladder
+from .variational_ladders import pro_vlae, variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -93,6 +94,7 @@ TABLE: dict[str, RecipeFunction] = {
         delta_vae,
         hvae,
         variational_ladder,
+        pro_vlae,
         pixel_cnn,
         pixel_vae,
     )
