@@ -19,6 +19,7 @@ from fourfold.distributions import (
     GaussianHead,
     PixelHead,
     Pixelwise,
+    drawn,
 )
 from fourfold.distributions import pixelwise as module
 from fourfold.networks import GatedPixelCNN, PixelStacks
@@ -71,6 +72,17 @@ def test_all_images_of_two_levels_sum_to_one(family: str, double):
     with torch.no_grad():
         total = sum(p.log_prob(part).exp().sum() for part in x.split(8192))
     assert total == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("event", [(1, 3, 2), (2, 2, 2)], ids=str)
+def test_a_draw_may_be_watched_and_stays_the_same(event: tuple[int, ...]):
+    p, told = head(event, given=(3,))(Noise(1).normal((4, 3))), []
+    watched = drawn(p, Noise(2), lambda done, total: told.append((done, total)))
+    assert watched.equal(p.sample(Noise(2))) and watched.equal(drawn(p, Noise(2)))
+    assert told == [(i, prod(event)) for i in range(1, prod(event) + 1)]
+    told.clear()
+    plain = Bernoulli(torch.zeros(4, *event), 3)
+    assert drawn(plain, Noise(2), lambda *_: told.append(_)).equal(plain.sample(Noise(2))) and told == []
 
 
 def test_draws_come_as_often_as_they_are_probable(double):
