@@ -11,6 +11,7 @@ __all__ = [
     "Corruption",
     "Direct",
     "Dropout",
+    "FadeIn",
     "Flush",
     "GaussianNoise",
     "Generated",
@@ -38,6 +39,6 @@ from .direct import Direct
 from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
-from .ladder import Apart, Climb, Flush, Merging, merged
+from .ladder import Apart, Climb, FadeIn, Flush, Merging, merged
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

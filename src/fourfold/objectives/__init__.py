@@ -25,6 +25,7 @@ __all__ = [
     "Linear",
     "Logistic",
     "Objective",
+    "ProgressiveELBO",
     "Reconstruction",
     "Schedule",
     "SoftFreeBits",
@@ -46,5 +47,6 @@ from .factor import Discrimination, FactorVAE, discriminator
 from .free_bits import FREE_BITS, FreeBits, SoftFreeBits
 from .importance import CIWAE, IWAE, MIWAE
 from .information import KERNELS, InfoVAE
+from .progressive import ProgressiveELBO
 from .schedules import SCHEDULES, Constant, Cyclic, Linear, Logistic, Schedule, Steps, parse_schedule
 from .sparse import KLSparsity, L1Sparsity

@@ -31,6 +31,7 @@ __all__ = [
     "pixel_cnn",
     "pixel_vae",
     "pixel_vae2",
+    "pro_vlae",
     "rnn_lm",
     "semi_amortised_vae",
     "sentence_vae",
@@ -65,7 +66,7 @@ from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
 from .text import rnn_lm, sentence_vae
-from .variational_ladders import variational_ladder
+from .variational_ladders import pro_vlae, variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -104,6 +105,7 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         lvae,
         variational_ladder,
+        pro_vlae,
         vdvae,
         pixel_cnn,
         pixel_vae,

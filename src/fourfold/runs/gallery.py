@@ -1,6 +1,14 @@
 """The pictures of a run: arrays from the model, drawn and written into the run folder."""
 
-__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "samples", "unheld", "write_gallery"]
+__all__ = [
+    "draw_reconstructions",
+    "draw_samples",
+    "draw_traversal",
+    "keep_samples",
+    "samples",
+    "unheld",
+    "write_gallery",
+]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +20,7 @@ from torch import Tensor
 
 from .. import pictures
 from ..data import Batch, Split
+from ..distributions import Told
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
@@ -30,13 +39,27 @@ def draw_samples(
     """A grid of n samples: means of p(x | z), or draws where it has none; with a label where the model wants one."""
     refuse_sentences(run, "sample")
     images, title = samples(run, n, label, seed, draw=draw)
+    return keep_samples(run, images, title, out)
+
+
+def keep_samples(run: "Run", images: np.ndarray, title: str, out: str | Path | None = None) -> Path:
+    """The picture of what ``samples`` gave."""
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
 
 def samples(
-    run: "Run", n: int, label: int | None = None, seed: int = 0, *, draw: bool = False
+    run: "Run",
+    n: int,
+    label: int | None = None,
+    seed: int = 0,
+    *,
+    draw: bool = False,
+    progress: Told | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean."""
+    """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean.
+
+    What is drawn element by element is told to ``progress``.
+    """
     model = run.model
     noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(model)
     title = "Not trained with this prior" if unheld(run) else "Samples"
@@ -54,9 +77,9 @@ def samples(
     elif model.condition is not None:
         seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
         again = torch.arange(n, device=model.device) % len(seen.x)
-        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw)
+        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw, progress=progress)
         return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
-    return _array(model.sample(n, c, noise, mean=not draw)), title
+    return _array(model.sample(n, c, noise, mean=not draw, progress=progress)), title
 
 
 def unheld(run: "Run") -> bool:

@@ -167,6 +167,8 @@ class _Loop:
         act = self._act(self.state.step)
         local = self.state.step - act.start
         factor = 1.0 if self.lr.kind == "constant" else self.lr(local, act.end - act.start)
+        if act.stage.moving is not None:
+            act.stage.moving.advance(local, act.end - act.start)
         for actor in act.actors:
             if actor.player.due(local):
                 actor.take_turn()
@@ -268,7 +270,7 @@ class _Loop:
                 f"Training stopped at step {state.step}: the validation objective is {objective}. "
                 f"{self._last_good()} {_CAUSES}"
             )
-        if act is not self.acts[-1] or not self.step.objective.settled(state.step - act.start, act.end - act.start):
+        if act is not self.acts[-1] or not self._settled():
             return  # values at different weights are not comparable: none is the best, and none is waited for
         if objective > state.best:
             state.best, state.best_step, state.waited = objective, state.step, 0
@@ -308,10 +310,15 @@ class _Loop:
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False
-        last = self.acts[-1]
-        if not self.step.objective.settled(self.state.step - last.start, last.end - last.start):
+        if not self._settled():
             # What was the end of a shorter run lies on the way now: its value was of another objective.
             self.state.best, self.state.waited = float("-inf"), 0
+
+    def _settled(self) -> bool:
+        """Whether the last stage's objective and model stand as they will at its end."""
+        last = self.acts[-1]
+        step, steps, moving = self.state.step - last.start, last.end - last.start, last.stage.moving
+        return self.step.objective.settled(step, steps) and (moving is None or moving.settled(step, steps))
 
     def _last_good(self) -> str:
         path = None if self.folder is None else self.folder / "checkpoints" / "last.safetensors"
