@@ -50,14 +50,15 @@ class CodeUse:
 
     @property
     def remark(self) -> str | None:
-        """What is to be said of a codebook that has collapsed."""
-        k = len(self.counts)
+        """What is to be said of a codebook of which little is used."""
+        k, most = len(self.counts), self.counts.max() / self.counts.sum()
         if self.perplexity >= _FEW * k:
             return None
         return (
-            f"the perplexity of the codebook is {self.perplexity:.1f} of {k}: less than {_FEW:g} of it after some 5 "
-            "epochs means that it has collapsed, and that log K is paid for codes that are never chosen. Take fewer "
-            "codes, vectors of fewer numbers (8 to 32), or quantiser fsq."
+            f"the perplexity of the codebook is {self.perplexity:.1f} of {k} ({self.used} codes used, one of them at "
+            f"{most:.0%} of all places). Less than {_FEW:g} of it after some 5 epochs says that the codebook has "
+            "collapsed, unless most places look alike, as the margins of digits do. Take fewer codes, vectors of fewer "
+            "numbers (8 to 32), or quantiser fsq; a learned prior does not pay for codes that are not chosen."
         )
 
 
