@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import pictures
 from ..data import Batch, Split
-from ..distributions import Told
+from ..distributions import OneHot, Told
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
@@ -106,6 +106,11 @@ def draw_traversal(
 ) -> Path:
     """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
     refuse_sentences(run, "traverse")
+    if _code_counts(run, split, 1) is not None:
+        raise ValueError(
+            "traverse: the latents of this model are codes: names without an order, so there is nothing between two of "
+            "them to walk through. Look at fourfold reconstruct, or at the codebook in the report."
+        )
     kl, committed = _kl(run), _committed(run)
     order = _order(kl, committed)[:_ROWS]
     rows = run.split(split).x
@@ -141,7 +146,11 @@ def write_gallery(run: "Run") -> Path:
         _data_pictures(run, part, add)
     else:
         shown += passages(run, part)
-    if len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
+    if (counts := _code_counts(run, part, _SCATTER)) is not None:
+        figure = pictures.code_bars(counts)
+        told = f"How often each code is chosen, over all places of {_SCATTER:,} {part} data at most."
+        add("Codebook", told, lambda: _written(run, "codes.png", None, figure))
+    elif len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
         _latent_pictures(run, part, add)
     facts = {
         "recipe": str(record["recipe"]["recipe"] or "built by hand"),
@@ -225,6 +234,15 @@ def _kl(run: "Run") -> np.ndarray:
     if found is None:
         return np.zeros(level.z[0, 0].numel())
     return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))
+
+
+@torch.no_grad()
+def _code_counts(run: "Run", split: str, n: int) -> np.ndarray | None:
+    """How often each code is chosen for the first n data of a split, if the latents are codes (of one level)."""
+    batch = _first(run, split, n)
+    levels = run.model.infer(batch.x, batch.c, lambda i, q: q.centre if i else q.centre[None], batch.mask).levels
+    q = levels[0].q if levels else None
+    return np.bincount(_array(q.codes).ravel(), minlength=q.levels) if isinstance(q, OneHot) else None
 
 
 def _committed(run: "Run") -> np.ndarray | None:
