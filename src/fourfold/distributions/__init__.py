@@ -8,6 +8,8 @@ __all__ = [
     "BetaBinomialHead",
     "Categorical",
     "CategoricalHead",
+    "Codes",
+    "CodesHead",
     "ContinuousBernoulli",
     "ContinuousBernoulliHead",
     "DiagonalGaussian",
@@ -26,6 +28,7 @@ __all__ = [
     "MeetsDiagonal",
     "Mixture",
     "MixtureHead",
+    "OneHot",
     "PixelHead",
     "PixelSteps",
     "Pixels",
@@ -48,6 +51,7 @@ from .base import Distribution, Factorised
 from .bernoulli import Bernoulli
 from .beta_binomial import BetaBinomial
 from .categorical import Categorical
+from .codes import Codes, CodesHead, OneHot
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from .family_heads import FullGaussianHead, MixtureHead

@@ -35,11 +35,13 @@ class Distribution(ABC):
     """
 
     #: ``True`` for a probability mass (discrete), ``False`` for a density: nats of the two are not comparable.
-    mass: ClassVar[bool] = False
+    mass: bool = False
     #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
     has_density: ClassVar[bool] = True
     #: ``False`` where the mean has no closed form (a flow): ``mean`` then refuses, and ``centre`` is what there is.
     has_mean: ClassVar[bool] = True
+    #: ``True`` where one event has all probability (a one-hot): every draw is the same, and one of them says it all.
+    certain: ClassVar[bool] = False
     #: ``True`` for a flow: log q of its own draw comes with the draw, and is many times dearer afterwards.
     log_prob_with_draw: bool = False
 
@@ -161,6 +163,10 @@ class Factorised(Distribution):
         like = torch.zeros_like(self.mean, dtype=torch.float64)
         for level in range(self.levels):
             yield self.log_prob_by_element(like + level / (self.levels - 1))
+
+    def at_level(self, level: Tensor) -> Tensor:
+        """Of a mass: the values with these numbers, counted as ``log_prob_by_level`` counts them."""
+        return level.to(self.mean) / (self.levels - 1)
 
     def conditionals(self) -> Conditionals:
         yield self, slice(None)

@@ -1,14 +1,17 @@
 """Batch normalisation whose statistics are gathered apart: a pass through a network never changes it."""
 
-__all__ = ["BatchNorm", "gathering", "norms"]
+__all__ = ["BatchNorm", "Between", "Normalised", "between", "gathering", "norms"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from .._checks import positive, positive_int
+from .activations import activation as activation_named
 
 
 class BatchNorm(nn.Module):
@@ -51,17 +54,27 @@ class BatchNorm(nn.Module):
         self.gathered: tuple[Tensor, int] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self._moments(x) if self.training else (self.mean, self.variance)
+        alone = _alone()
+        if alone and (self.gathered is None or not self.training):  # one kernel, several times faster
+            if self.training:
+                self._check(x)
+            moments = (None, None) if self.training else (self.mean, self.variance)
+            return batch_norm(x, *moments, self.weight, self.bias, self.training, 0.0, self.eps)
+        mean, variance = self._moments(x, alone) if self.training else (self.mean, self.variance)
         scale = torch.rsqrt(variance + self.eps)
         scale = scale if self.weight is None else scale * self.weight
         shift = -mean * scale if self.bias is None else self.bias - mean * scale
         form = (1, -1, *[1] * (x.ndim - 2))
         return torch.addcmul(shift.view(form), x, scale.view(form))
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        dims = [d for d in range(x.ndim) if d != 1]
-        if (alone := _alone()) and len(x) * x[0, 0].numel() < 2:
+    def _check(self, x: Tensor) -> None:
+        if x.numel() < 2 * x.shape[1]:
             raise ValueError("BatchNorm: a batch of one has no deviation. Take a larger batch, or evaluation mode.")
+
+    def _moments(self, x: Tensor, alone: bool) -> tuple[Tensor, Tensor]:
+        dims = [d for d in range(x.ndim) if d != 1]
+        if alone:
+            self._check(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast x may be narrower
         variance, mean = torch.var_mean(wide, dims, correction=0)
         if not alone:  # equal shares: the mean of all is the mean of means
@@ -71,6 +84,54 @@ class BatchNorm(nn.Module):
             total, count = self.gathered
             self.gathered = total + torch.stack((mean, variance + mean.square())).detach().double(), count + 1
         return mean, variance
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """An activation with batch normalisation in front: a network takes it where it takes an activation's name.
+
+    Args:
+        activation: its name.
+        outputs: normalise what the network gives, too; nothing is activated there.
+
+    Example:
+        >>> from fourfold.networks import Dense
+        >>> [type(layer).__name__ for layer in Dense(3, 2, hidden=(4,), activation=Normalised("tanh")).layers]
+        ['Linear', 'BatchNorm', 'Tanh', 'Linear']
+    """
+
+    activation: str
+    outputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What stands between the layers of a network, ready to be made.
+
+    Args:
+        activation: makes one.
+        norm: whether batch normalisation stands before each.
+        outputs: whether it stands after the last layer.
+    """
+
+    activation: Callable[[], nn.Module]
+    norm: bool = False
+    outputs: bool = False
+
+    def __call__(self, features: int) -> list[nn.Module]:
+        """What follows a layer that gives so many features; one that is normalised needs no bias of its own."""
+        return [*([BatchNorm(features)] if self.norm else []), self.activation()]
+
+    def last(self, features: int) -> list[nn.Module]:
+        """What follows the last layer."""
+        return [BatchNorm(features)] if self.outputs else []
+
+
+def between(given: str | Normalised, owner: str) -> Between:
+    """What an activation, named or normalised, puts between layers; an unknown name is an error of the owner's."""
+    if isinstance(given, Normalised):
+        return Between(activation_named(given.activation, owner), True, given.outputs)
+    return Between(activation_named(given, owner))
 
 
 def norms(module: nn.Module) -> list[BatchNorm]:
