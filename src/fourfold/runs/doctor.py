@@ -67,6 +67,7 @@ def _facts(run: "Run") -> Facts:
         steps=run.outcome.step,
         levels=spec.get("levels"),
         dequantised=run.view.dequantize,
+        underway=not all(_there(*pair) for pair in _weights(run).values()),
     )
 
 
@@ -95,6 +96,10 @@ def _weights(run: "Run") -> dict[str, tuple[float, float]]:
     return {name: (value, value) for name, value in objective.values.items()} | moving
 
 
+def _there(value: float, goal: float) -> bool:
+    return isclose(value, goal, rel_tol=0.02, abs_tol=1e-9)
+
+
 def _standing(run: "Run") -> Standing:
     """Where training stands, as its last checkpoint tells it."""
     path, training = run.folder.checkpoint("last"), run.folder.record()["training"]
@@ -103,7 +108,7 @@ def _standing(run: "Run") -> Standing:
     pending = {}
     if run.recipe is not None and not state.get("stopped_early", False):
         pending = {what: end for what, end, _, _ in shortfalls(run.recipe.course, step)}
-    going = {k: pair for k, pair in _weights(run).items() if not isclose(*pair, rel_tol=0.02, abs_tol=1e-9)}
+    going = {name: pair for name, pair in _weights(run).items() if not _there(*pair)}
     return Standing(
         step=step,
         steps=steps,

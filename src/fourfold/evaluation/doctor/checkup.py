@@ -12,10 +12,10 @@ from ..._checks import choice
 from ..._metrics import rounded
 
 #: How bad: the model is of no use as it is; something is to be had; no illness, but to be known.
-SEVERITIES = ("serious", "warning", "note")
+_SEVERITIES = ("serious", "warning", "note")
 
 #: Of two that are equally bad, what may be the cause of the other comes first.
-ORDER = (
+_ORDER = (
     "diverged",
     "unfinished",
     "scale_collapsed",
@@ -77,7 +77,7 @@ class Diagnosis:
     """Something that is wrong, or that ought to be known.
 
     Args:
-        name: one of ``ORDER``.
+        name: one of ``_ORDER``.
         severity: ``"serious"``: the numbers of the model are not what they seem, or its latents are of no use;
             ``"warning"``: something is to be had; ``"note"``: no illness by itself.
         words: what is wrong, in plain words.
@@ -92,13 +92,13 @@ class Diagnosis:
     remedies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        choice(self.name, ORDER, "Diagnosis: name")
-        choice(self.severity, SEVERITIES, "Diagnosis: severity")
+        choice(self.name, _ORDER, "Diagnosis: name")
+        choice(self.severity, _SEVERITIES, "Diagnosis: severity")
 
     @property
     def place(self) -> tuple[int, int]:
         """Where it stands among others: the worst first, and of these the cause."""
-        return SEVERITIES.index(self.severity), ORDER.index(self.name)
+        return _SEVERITIES.index(self.severity), _ORDER.index(self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -199,12 +199,13 @@ class Checkup:
 
 def _folded(text: str, first: str, later: str) -> str:
     """The text in lines of a terminal."""
-    wrap = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(text, 110, initial_indent=first, subsequent_indent=later, **wrap)
+    return textwrap.fill(
+        text, 110, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _counted(diagnoses: tuple[Diagnosis, ...]) -> str:
-    counts = {name: sum(one.severity == name for one in diagnoses) for name in SEVERITIES}
+    counts = {name: sum(one.severity == name for one in diagnoses) for name in _SEVERITIES}
     said = [f"{n} {name}{'s' if n > 1 and name != 'serious' else ''}" for name, n in counts.items() if n]
     return "found: " + ", ".join(said)
 

@@ -12,15 +12,15 @@ from .facts import Facts, History, Standing
 from .remedies import calmer
 
 #: What is gained in the last third of training, as a share of the objective: worth a word, and serious.
-RISING, STEEP = 0.01, 0.03
+_RISING, _STEEP = 0.01, 0.03
 #: Standard errors beyond which a slope, or a difference, is no chance.
-SURE = 3.0
+_SURE = 3.0
 #: ELBO on data that were learnt from less that on others, as a share of it.
-APART = 0.05
+_APART = 0.05
 #: What the validation objective has lost since its best, as a share of it.
-FALLEN = 0.01
+_FALLEN = 0.01
 #: Nothing below so many nats is worth a word.
-LEAST = 0.1
+_LEAST = 0.1
 
 
 def finished(standing: Standing, facts: Facts) -> list[Answer]:
@@ -80,13 +80,13 @@ def converged(history: History | None, facts: Facts) -> Answer:
         return Diagnosis("not_converged", "serious", words, measured, _longer(facts, epochs[-1]))
     gain, error, share = _rise(epochs, values)
     measured = (
-        Measured("risen over the last third", gain, "nats", error, max(RISING * size, LEAST), "above"),
+        Measured("risen over the last third", gain, "nats", error, max(_RISING * size, _LEAST), "above"),
         Measured("its slope as a share of the mean slope", share, "", None, 0.5, "above"),
     )
-    sure, steady = gain > SURE * error, share > 0.5 and gain > 1e-3 * size
-    if not sure or not (gain > max(RISING * size, LEAST) or steady):
+    sure, steady = gain > _SURE * error, share > 0.5 and gain > 1e-3 * size
+    if not sure or not (gain > max(_RISING * size, _LEAST) or steady):
         return Sound(name, f"the {of} objective stands still over the last third of training", measured[:1])
-    severe = gain > STEEP * size or steady
+    severe = gain > _STEEP * size or steady
     words = f"Training stopped too early: the {of} objective was still rising at the end."
     if steady:
         words += " It rose as fast at the end as on the whole: it has hardly begun."
@@ -106,12 +106,12 @@ def generalises(
     gap = float(here.mean() - there.mean())
     error = float(np.hypot(*(part.std(ddof=1) / len(part) ** 0.5 for part in (here, there)))) if len(there) > 1 else 0.0
     size = max(abs(float(here.mean())), 1.0)
-    measured = [Measured(f"{what} on training data less that on these", gap, "nats", error, APART * size, "above")]
+    measured = [Measured(f"{what} on training data less that on these", gap, "nats", error, _APART * size, "above")]
     fallen = _fallen(history) if standing.checkpoint == "last" else None
     if fallen is not None:
         what = "validation objective, fallen since its best"
-        measured.append(Measured(what, fallen[0], "nats", None, FALLEN * size, "above"))
-    apart = gap > max(APART * size, LEAST) and gap > SURE * error
+        measured.append(Measured(what, fallen[0], "nats", None, _FALLEN * size, "above"))
+    apart = gap > max(_APART * size, _LEAST) and gap > _SURE * error
     if not apart and fallen is None:
         return Sound(name, "training data are explained about as well as others", tuple(measured))
     if apart and fallen is not None:
@@ -144,13 +144,13 @@ def _diverged(history: History) -> Diagnosis | None:
     """More than half of all that had been won was lost again, and the training objective fell too."""
     values, best = history.objective, int(history.objective.argmax())
     won, lost = float(values[best] - values[0]), float(values[best] - values[-1])
-    if lost <= max(0.5 * won, LEAST, STEEP * abs(values[best])) or history.train[-1] >= history.train[best]:
+    if lost <= max(0.5 * won, _LEAST, _STEEP * abs(values[best])) or history.train[-1] >= history.train[best]:
         return None
     words = (
         f"Training diverged: the objective was best at epoch {history.epochs[best]:.3g}, and fell on all data since."
     )
     measured = (
-        Measured("lost since", lost, "nats", None, max(0.5 * won, STEEP * abs(float(values[best]))), "above"),
+        Measured("lost since", lost, "nats", None, max(0.5 * won, _STEEP * abs(float(values[best]))), "above"),
         Measured("won before", won, "nats"),
     )
     return Diagnosis("diverged", "serious", words, measured, calmer())
@@ -165,7 +165,7 @@ def _fallen(history: History | None) -> tuple[float, float] | None:
     smooth = np.convolve(values, np.ones(3) / 3, "valid")
     best = int(smooth.argmax())
     lost = float(smooth[best] - smooth[-1])
-    enough = lost > max(FALLEN * abs(float(smooth[best])), LEAST)
+    enough = lost > max(_FALLEN * abs(float(smooth[best])), _LEAST)
     return (lost, float(history.epochs[best + 1])) if enough and history.train[-1] > history.train[best + 1] else None
 
 

@@ -155,6 +155,8 @@ def examine(
     seen |= {"levels": levels, "upward": not all(level.foreseen for level in levels)}
     seen["codes"] = code_usage(model, batches, noise.fork("codes"))
     dense = all(level.q.has_density for level in trace.levels)
+    if not dense:
+        seen |= dict.fromkeys(("price", "information", "apart", "gaps"), "a point posterior has no density, so no rate")
     say("swap")
     seen["swap"] = _or_reason(lambda: swap(model, batches, noise.fork("swap")))
     if dense:

@@ -8,17 +8,17 @@ from .facts import Facts
 from .remedies import against_collapse, against_dead_levels, for_more_rate
 
 #: A rate below so many nats is none.
-NO_RATE = 0.1
+_NO_RATE = 0.1
 #: A drop below this share of the rate, in a swap of latents, is none.
-UNHEARD = 0.1
+_UNHEARD = 0.1
 #: Nats of distortion that the last nat of rate may buy, at least and at most.
-CHEAP, DEAR = 0.5, 2.0
+_CHEAP, _DEAR = 0.5, 2.0
 #: MMD² of q(z) and p(z) from which on draws of the prior are not what the decoder knows.
-FAR = 0.02
+_FAR = 0.02
 #: Of σ_q / σ_p.
-NARROW, WIDE = 0.02, 1.5
+_NARROW, _WIDE = 0.02, 1.5
 #: Perplexity of a codebook as a share of its size.
-POOR = 0.3
+_POOR = 0.3
 _SURE = 2.0
 
 
@@ -29,15 +29,15 @@ def in_use(exam: Exam, facts: Facts) -> Answer:
         return _no_rate(exam, name)
     active = sum(level.active.count for level in exam.levels)
     size = sum(level.active.active.size for level in exam.levels)
-    measured = [Measured("rate", rate, "nats", exam.rate_error, NO_RATE, "below")]
+    measured = [Measured("rate", rate, "nats", exam.rate_error, _NO_RATE, "below")]
     if not isinstance(exam.information, str):
         joint = exam.information.joint
         measured.append(Measured("mutual information I(x; z)", float(joint.mean()), "nats", standard_error(joint)))
     measured.append(Measured(f"active units, of {size}", active))
-    if rate >= NO_RATE:
+    if rate >= _NO_RATE:
         return Sound(name, f"{active} of {size} latents are active", tuple(measured[:-1]))
     held = facts.beta is not None and facts.beta > 1
-    held = held or facts.weights.get("capacity", NO_RATE) < NO_RATE
+    held = held or facts.weights.get("capacity", _NO_RATE) < _NO_RATE
     why = " The decoder sees the pixels (or words) before, and does without z." if exam.autoregressive else ""
     words = f"The posterior has collapsed: q(z|x) is the prior whatever x is, and z tells nothing of it.{why}"
     if not held:
@@ -73,9 +73,9 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
     if isinstance(exam.swap, str):
         return Unchecked(name, exam.swap if exam.levels else "the model has no latents")
     found, rate = exam.swap, exam.rate
-    least = max(UNHEARD * (rate or 0.0), NO_RATE)
+    least = max(_UNHEARD * (rate or 0.0), _NO_RATE)
     drop = Measured("log p(x|z) lost with the z of another datum", found.mean, "nats", found.error, least, "below")
-    if rate is not None and rate < NO_RATE:
+    if rate is not None and rate < _NO_RATE:
         return Unchecked(name, "there is no rate: nothing is in z that the decoder could hear")
     if found.mean + _SURE * found.error >= least:
         return Sound(name, "the decoder listens to z: with that of another datum, x is explained worse", (drop,))
@@ -88,7 +88,7 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
     if not isinstance(exam.information, str):
         known = float(exam.information.joint.mean())
         measured.append(Measured("mutual information I(x; z)", known, "nats", standard_error(exam.information.joint)))
-        if rate and known < UNHEARD * rate:
+        if rate and known < _UNHEARD * rate:
             words += " Nor does z know x: the rate is what the families cost, or what was free; it carries nothing."
             tried = [one for one in tried if "committed" not in one and "free bits" not in one]
         else:
@@ -99,7 +99,7 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
 def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
     """Which levels of a hierarchy are silent, and how many latents of those that are not."""
     rates = None if exam.test is None else exam.test.rates
-    if exam.rate is None or rates is None or exam.rate < NO_RATE:
+    if exam.rate is None or rates is None or exam.rate < _NO_RATE:
         return [Unchecked("levels", "there is no rate to share among them")] if len(exam.levels) > 1 else []
     answers: list[Answer] = []
     idle = [
@@ -117,13 +117,15 @@ def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
         return answers
     means = [float(rate.mean()) for rate in rates]
     told = [
-        Measured(f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), NO_RATE, "below")
+        Measured(
+            f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), _NO_RATE, "below"
+        )
         for i, (mean, rate) in enumerate(zip(means, rates, strict=True), 1)
     ]
     dead = [
         i
         for i, (mean, level) in enumerate(zip(means, exam.levels, strict=True), 1)
-        if abs(mean) < NO_RATE and (level.foreseen or not level.active.count)
+        if abs(mean) < _NO_RATE and (level.foreseen or not level.active.count)
     ]
     if not dead:
         return [*answers, Sound("levels", "every level is in use", tuple(told))]
@@ -150,18 +152,18 @@ def priced(exam: Exam, facts: Facts) -> Answer:
     value, error = exam.price.value, exam.price.error
     what = "nats of distortion that one more nat of rate buys"
     said = () if facts.beta is None else (Measured("β at the end of training", facts.beta),)
-    if value - _SURE * error > DEAR:
+    if value - _SURE * error > _DEAR:
         words = (
             f"The model is over-regularised: one more nat of rate would buy {value:.3g} nats of distortion, and is not "
             "paid. The bound would rise with the rate."
         )
-        measured = (Measured(what, value, "", error, DEAR, "above"), *said)
-        severity = "serious" if value > 2 * DEAR else "warning"
+        measured = (Measured(what, value, "", error, _DEAR, "above"), *said)
+        severity = "serious" if value > 2 * _DEAR else "warning"
         return Diagnosis("over_regularised", severity, words, measured, tuple(for_more_rate(facts)))
-    if value + _SURE * error < CHEAP and _far(exam):
-        return _under(exam, facts, (Measured(what, value, "", error, CHEAP, "below"), *said))
+    if value + _SURE * error < _CHEAP and _far(exam):
+        return _under(exam, facts, (Measured(what, value, "", error, _CHEAP, "below"), *said))
     words = "the last nat of rate buys about one of distortion"
-    if value + _SURE * error < CHEAP:
+    if value + _SURE * error < _CHEAP:
         words = "the last nat of rate buys less than one of distortion, and q(z) is near p(z) all the same"
     return Sound(name, words, (Measured(what, value, "", error),))
 
@@ -171,18 +173,18 @@ def aggregate_fits(exam: Exam, facts: Facts) -> Answer:
     name = "aggregate posterior"
     if isinstance(exam.apart, str):
         return Unchecked(name, exam.apart if exam.levels and exam.rate is not None else "there is no posterior density")
-    told = (Measured("MMD² of q(z) and p(z)", exam.apart[0], limit=FAR, ill="above"),)
+    told = (Measured("MMD² of q(z) and p(z)", exam.apart[0], limit=_FAR, ill="above"),)
     if not _far(exam):
         return Sound(name, "q(z) is near p(z): draws of the prior are what the decoder knows", told)
     if not isinstance(exam.price, str) and exam.price.moves and not facts.importance:
         value = exam.price.value + _SURE * exam.price.error
-        if value < CHEAP:
+        if value < _CHEAP:
             return Unchecked(name, "told above: under-regularised")
     return _under(exam, facts, ())
 
 
 def _far(exam: Exam) -> bool:
-    return not isinstance(exam.apart, str) and exam.apart[0] > FAR and exam.apart[1] <= 0.01
+    return not isinstance(exam.apart, str) and exam.apart[0] > _FAR and exam.apart[1] <= 0.01
 
 
 def _under(exam: Exam, facts: Facts, measured: tuple[Measured, ...]) -> Diagnosis:
@@ -195,7 +197,7 @@ def _under(exam: Exam, facts: Facts, measured: tuple[Measured, ...]) -> Diagnosi
         if cheap
         else "q(z) is far from p(z): draws of the prior fall where the decoder has not been, and samples suffer."
     )
-    far = Measured("MMD² of q(z) and p(z)", exam.apart[0], limit=FAR, ill="above")
+    far = Measured("MMD² of q(z) and p(z)", exam.apart[0], limit=_FAR, ill="above")
     beta = facts.beta
     if facts.underway:
         tried = ["let the schedule of the weights come to its end"]
@@ -217,29 +219,22 @@ def width(exam: Exam, facts: Facts) -> list[Answer]:
         return [Unchecked("width of posteriors", "there is no active latent with a Gaussian posterior")]
     least, most = min(widths), max(widths)
     what = "median of σ of q(z|x) over that of p(z)"
-    if least < NARROW:
+    if least < _NARROW:
         words = "Posteriors are nearly points: the model is about an autoencoder, and its rate is dear and erratic."
         tried = ("β = 1 and the ELBO; a likelihood whose scale is not so small; more noise in the data (dequantise)",)
-        measured = (Measured(what, least, "", None, NARROW, "below"),)
+        measured = (Measured(what, least, "", None, _NARROW, "below"),)
         answers.append(Diagnosis("narrow_posterior", "warning", words, measured, tried))
-    elif most > WIDE:
+    elif most > _WIDE:
         words = "Posteriors are wider than the prior: they promise less than nothing, and the rate pays for it."
-        measured = (Measured(what, most, "", None, WIDE, "above"),)
-        answers.append(
-            Diagnosis(
-                "wide_posterior",
-                "warning",
-                words,
-                measured,
-                ("longer training; one draw in training, if there are several",),
-            )
-        )
+        measured = (Measured(what, most, "", None, _WIDE, "above"),)
+        tried = ("longer training; one draw in training, if there are several",)
+        answers.append(Diagnosis("wide_posterior", "warning", words, measured, tried))
     else:
         answers.append(
             Sound("width of posteriors", "neither points nor wider than the prior", (Measured(what, least),))
         )
     rate = exam.test.rate if exam.test is not None else None
-    if rate is not None and exam.rate >= NO_RATE and rate.max() > 20 * exam.rate:
+    if rate is not None and exam.rate >= _NO_RATE and rate.max() > 20 * exam.rate:
         words = "A few data pay many times the rate of the others: outliers, or an encoder that blows up on them."
         measured = (Measured("largest rate of a datum", float(rate.max()), "nats", None, 20 * exam.rate, "above"),)
         tried = ("look at them (fourfold score tells the rate of every datum); --clip 10 against spikes in training",)
@@ -256,9 +251,9 @@ def codes_alive(exam: Exam, facts: Facts) -> Answer:
     for i, one in enumerate(exam.codes, 1):
         of = f" of level {i}" if len(exam.codes) > 1 else ""
         share = one.perplexity / one.size
-        told.append(Measured(f"perplexity of the codes{of} as a share of {one.size}", share, "", None, POOR, "below"))
+        told.append(Measured(f"perplexity of the codes{of} as a share of {one.size}", share, "", None, _POOR, "below"))
         told.append(Measured(f"codes in use{of}, of {one.size}", one.used))
-        poor = poor or share < POOR
+        poor = poor or share < _POOR
     if not poor:
         return Sound(name, "most codes are in use", tuple(told))
     words = "Codes are dead: most of the codebook is never taken, and the rate of log K is paid for all of it."

@@ -7,9 +7,9 @@ from .exam import Exam
 from .facts import Facts
 
 #: The share of elements whose scale is at its floor from which on the density is of them alone.
-AT_FLOOR = 0.1
+_AT_FLOOR = 0.1
 #: A fixed scale, in residuals.
-TOO_WIDE = 3.0
+_TOO_WIDE = 3.0
 
 
 def scale_holds(exam: Exam, facts: Facts) -> Answer:
@@ -18,7 +18,7 @@ def scale_holds(exam: Exam, facts: Facts) -> Answer:
     if scale is None:
         return Unchecked(name, "p(x|z) is no Gaussian, and has no scale to collapse")
     typical = Measured("its median, in units of the data", scale.typical)
-    if not scale.fixed and scale.at_floor > AT_FLOOR:
+    if not scale.fixed and scale.at_floor > _AT_FLOOR:
         words = (
             "The scale of the Gaussian likelihood has collapsed onto its floor: elements that hardly vary are given "
             "any density that the floor allows. The nats are of the floor, not of the data; they compare with nothing."
@@ -29,18 +29,18 @@ def scale_holds(exam: Exam, facts: Facts) -> Answer:
             "a likelihood of levels, which is a probability: discretised_logistic, beta_binomial, categorical",
         )
         measured = (
-            Measured("share of elements at the floor", scale.at_floor, "", None, AT_FLOOR, "above"),
+            Measured("share of elements at the floor", scale.at_floor, "", None, _AT_FLOOR, "above"),
             Measured("floor", scale.floor),
             typical,
         )
         return Diagnosis("scale_collapsed", "serious", words, measured, tried)
     times = scale.typical / max(scale.residual, 1e-12)
-    if scale.fixed and times > TOO_WIDE:
+    if scale.fixed and times > _TOO_WIDE:
         words = (
-            f"The fixed scale of the likelihood is {times:.2g} times what its mean leaves over: errors of that size cost "
-            "next to nothing, so nothing is worth its rate."
+            f"The fixed scale of the likelihood is {times:.2g} times what its mean leaves over: errors of that size "
+            "cost next to nothing, so nothing is worth its rate."
         )
-        measured = (Measured("fixed scale in units of the residual", times, "", None, TOO_WIDE, "above"),)
+        measured = (Measured("fixed scale in units of the residual", times, "", None, _TOO_WIDE, "above"),)
         tried = ("a scale that is learnt: --likelihood gaussian", "data of unit scale")
         return Diagnosis("scale_too_wide", "warning", words, measured, tried)
     return Sound(name, "about the size of what the mean leaves over", (typical, Measured("residual", scale.residual)))
