@@ -111,7 +111,8 @@ def generalises(
     if fallen is not None:
         what = "validation objective, fallen since its best"
         measured.append(Measured(what, fallen[0], "nats", None, _FALLEN * size, "above"))
-    apart = gap > max(_APART * size, _LEAST) and gap > _SURE * error
+    # Two signs that agree need less of each.
+    apart = gap > max(_APART * size, _LEAST) and gap > (_SURE if fallen is None else 2.0) * error
     if not apart and fallen is None:
         return Sound(name, "training data are explained about as well as others", tuple(measured))
     if apart and fallen is not None:

@@ -1,6 +1,6 @@
 """All that the doctor measures of a model: few data, few draws, seconds."""
 
-__all__ = ["Batches", "Exam", "LevelExam", "Scale", "examine", "standard_error"]
+__all__ = ["NO_RATE", "Batches", "Exam", "LevelExam", "Scale", "examine", "standard_error"]
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ from .usage import CodeUsage, code_usage
 
 #: Data that are the same at every call.
 Batches = Callable[[], Iterable[BatchLike]]
+#: A rate below so many nats is none.
+NO_RATE = 0.1
 #: The search for the best posterior of each datum, where it is asked for.
 _ASCENT = Ascent(steps=200)
 

@@ -3,12 +3,10 @@
 __all__ = ["aggregate_fits", "amortised", "codes_alive", "in_use", "levels_alive", "listened_to", "priced", "width"]
 
 from .checkup import Answer, Diagnosis, Measured, Sound, Unchecked
-from .exam import Exam, standard_error
+from .exam import NO_RATE, Exam, standard_error
 from .facts import Facts
 from .remedies import against_collapse, against_dead_levels, for_more_rate
 
-#: A rate below so many nats is none.
-_NO_RATE = 0.1
 #: A drop below this share of the rate, in a swap of latents, is none.
 _UNHEARD = 0.1
 #: Nats of distortion that the last nat of rate may buy, at least and at most.
@@ -29,22 +27,20 @@ def in_use(exam: Exam, facts: Facts) -> Answer:
         return _no_rate(exam, name)
     active = sum(level.active.count for level in exam.levels)
     size = sum(level.active.active.size for level in exam.levels)
-    measured = [Measured("rate", rate, "nats", exam.rate_error, _NO_RATE, "below")]
+    measured = [Measured("rate", rate, "nats", exam.rate_error, NO_RATE, "below")]
     if not isinstance(exam.information, str):
         joint = exam.information.joint
         measured.append(Measured("mutual information I(x; z)", float(joint.mean()), "nats", standard_error(joint)))
     measured.append(Measured(f"active units, of {size}", active))
-    if rate >= _NO_RATE:
+    if rate >= NO_RATE:
         return Sound(name, f"{active} of {size} latents are active", tuple(measured[:-1]))
     held = facts.beta is not None and facts.beta > 1
-    held = held or facts.weights.get("capacity", _NO_RATE) < _NO_RATE
+    held = held or facts.weights.get("capacity", NO_RATE) < NO_RATE
     why = " The decoder sees the pixels (or words) before, and does without z." if exam.autoregressive else ""
     words = f"The posterior has collapsed: q(z|x) is the prior whatever x is, and z tells nothing of it.{why}"
     if not held:
-        tried = against_collapse(facts, exam.autoregressive)
-        if exam.scale is not None and exam.scale.fixed and exam.scale.typical > 0.5 * exam.scale.spread:
-            tried.insert(0, "a likelihood whose scale is learnt: --likelihood gaussian; the fixed one is too wide")
-        return Diagnosis("collapsed", "serious", words, tuple(measured), tuple(tried))
+        tried = tuple(against_collapse(facts, exam.autoregressive))
+        return Diagnosis("collapsed", "serious", words, tuple(measured), tried)
     weight = "β" if facts.beta is not None else "the capacity"
     value = facts.beta if facts.beta is not None else facts.weights["capacity"]
     measured.append(Measured(f"{weight} at the end of training", value, limit=1, ill="above"))
@@ -73,9 +69,9 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
     if isinstance(exam.swap, str):
         return Unchecked(name, exam.swap if exam.levels else "the model has no latents")
     found, rate = exam.swap, exam.rate
-    least = max(_UNHEARD * (rate or 0.0), _NO_RATE)
+    least = max(_UNHEARD * (rate or 0.0), NO_RATE)
     drop = Measured("log p(x|z) lost with the z of another datum", found.mean, "nats", found.error, least, "below")
-    if rate is not None and rate < _NO_RATE:
+    if rate is not None and rate < NO_RATE:
         return Unchecked(name, "there is no rate: nothing is in z that the decoder could hear")
     if found.mean + _SURE * found.error >= least:
         return Sound(name, "the decoder listens to z: with that of another datum, x is explained worse", (drop,))
@@ -99,7 +95,7 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
 def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
     """Which levels of a hierarchy are silent, and how many latents of those that are not."""
     rates = None if exam.test is None else exam.test.rates
-    if exam.rate is None or rates is None or exam.rate < _NO_RATE:
+    if exam.rate is None or rates is None or exam.rate < NO_RATE:
         return [Unchecked("levels", "there is no rate to share among them")] if len(exam.levels) > 1 else []
     answers: list[Answer] = []
     idle = [
@@ -118,14 +114,14 @@ def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
     means = [float(rate.mean()) for rate in rates]
     told = [
         Measured(
-            f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), _NO_RATE, "below"
+            f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), NO_RATE, "below"
         )
         for i, (mean, rate) in enumerate(zip(means, rates, strict=True), 1)
     ]
     dead = [
         i
         for i, (mean, level) in enumerate(zip(means, exam.levels, strict=True), 1)
-        if abs(mean) < _NO_RATE and (level.foreseen or not level.active.count)
+        if abs(mean) < NO_RATE and (level.foreseen or not level.active.count)
     ]
     if not dead:
         return [*answers, Sound("levels", "every level is in use", tuple(told))]
@@ -234,7 +230,7 @@ def width(exam: Exam, facts: Facts) -> list[Answer]:
             Sound("width of posteriors", "neither points nor wider than the prior", (Measured(what, least),))
         )
     rate = exam.test.rate if exam.test is not None else None
-    if rate is not None and exam.rate >= _NO_RATE and rate.max() > 20 * exam.rate:
+    if rate is not None and exam.rate >= NO_RATE and rate.max() > 20 * exam.rate:
         words = "A few data pay many times the rate of the others: outliers, or an encoder that blows up on them."
         measured = (Measured("largest rate of a datum", float(rate.max()), "nats", None, 20 * exam.rate, "above"),)
         tried = ("look at them (fourfold score tells the rate of every datum); --clip 10 against spikes in training",)

@@ -3,7 +3,7 @@
 __all__ = ["data_fit", "scale_holds"]
 
 from .checkup import Answer, Diagnosis, Measured, Sound, Unchecked
-from .exam import Exam
+from .exam import NO_RATE, Exam
 from .facts import Facts
 
 #: The share of elements whose scale is at its floor from which on the density is of them alone.
@@ -42,7 +42,8 @@ def scale_holds(exam: Exam, facts: Facts) -> Answer:
         )
         measured = (Measured("fixed scale in units of the residual", times, "", None, _TOO_WIDE, "above"),)
         tried = ("a scale that is learnt: --likelihood gaussian", "data of unit scale")
-        return Diagnosis("scale_too_wide", "warning", words, measured, tried)
+        idle = exam.rate is not None and exam.rate < NO_RATE
+        return Diagnosis("scale_too_wide", "serious" if idle else "warning", words, measured, tried)
     return Sound(name, "about the size of what the mean leaves over", (typical, Measured("residual", scale.residual)))
 
 
@@ -61,7 +62,8 @@ def data_fit(exam: Exam, facts: Facts) -> Answer:
             "a likelihood of grey data: continuous_bernoulli, or for 8-bit data discretised_logistic, beta_binomial",
         )
         return Diagnosis("grey_data", "warning", words, (), tried)
-    if facts.levels is not None and not exam.test.mass and not facts.dequantised:
+    sharpens = exam.scale is None or not exam.scale.fixed
+    if facts.levels is not None and not exam.test.mass and not facts.dequantised and sharpens:
         words = (
             f"The data have {facts.levels} levels, and the likelihood is a density without noise on them: it can grow "
             "without bound on values that recur exactly, and its nats depend on how sharp it got."
