@@ -11,7 +11,6 @@ arXiv:1810.04152; a reproduction has 84.32.
 ``--scale 0.01`` runs the same stages on a hundredth of the epochs; its numbers are kept apart.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -23,7 +22,7 @@ import torch
 import fourfold as ff
 
 from .flat_table import Entry, plan_of
-from .lines import STOPPED, Line, Table, fill
+from .lines import STOPPED, Line, Table, fill, parser_of
 from .slices import Limit
 from .store import HOME
 
@@ -41,14 +40,10 @@ RUNS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and measure in slices; 0: all there, 3: run again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = parser_of(__doc__, list(RUNS), Path("runs/burda"))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the 3,280 epochs")
     parser.add_argument("--samples", type=int, default=5000, help="K of the NLL")
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-    parser.add_argument("--runs", type=Path, default=Path("runs/burda"))
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     whole_thing = (given.scale, given.data, given.samples) == (1.0, "mnist", 5000)

@@ -25,7 +25,7 @@ from fourfold.plan import Plan
 from fourfold.recipes import TABLE
 
 from .flat_page import page
-from .lines import STOPPED, Line, Table, fill
+from .lines import STOPPED, Line, Table, fill, parser_of
 from .slices import Limit
 from .store import HOME
 
@@ -104,16 +104,12 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the lines that are missing; 0: all there, 1: something failed, 3: time is up or others are at the rest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(PLAN), metavar="NAME", default=list(PLAN), help="these lines")
+    parser = parser_of(__doc__, list(PLAN), Options.runs)
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="I/N", help="every N-th line from the I-th")
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=float, default=Options.epochs)
     parser.add_argument("--samples", type=int, default=Options.samples, help="K of the NLL")
     parser.add_argument("--images", type=int, default=Options.images, help="test images of the NLL")
     parser.add_argument("--data", choices=("mnist", "digits"), default=Options.data)
-    parser.add_argument("--runs", type=Path, default=Options.runs)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     options = Options(given.epochs, given.samples, given.images, given.data, given.runs, Limit(given.minutes))

@@ -1,7 +1,8 @@
 """Tables made line by line: each is trained in slices, measured, and kept; what is there is not done again."""
 
-__all__ = ["STOPPED", "Line", "Table", "fill"]
+__all__ = ["STOPPED", "Line", "Table", "fill", "parser_of"]
 
+import argparse
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,16 @@ class Table:
     def has(self, line: str) -> bool:
         """Whether this line is there."""
         return any(row["protocol"].get("entry") == line for row in kept(self.name, self.home))
+
+
+def parser_of(doc: str | None, names: Sequence[str], runs: Path) -> argparse.ArgumentParser:
+    """What every such script takes: which lines, for how long, with how many threads, in which folder."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names, help="these lines")
+    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=runs)
+    return parser
 
 
 def fill(table: Table, lines: Mapping[str, Line], limit: Limit) -> int:
