@@ -37,6 +37,7 @@ __all__ = [
     "tc_vae",
     "vae",
     "vamp_vae",
+    "vlae",
 ]
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae
+from .autoregressive import pixel_cnn, pixel_vae, vlae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -92,6 +93,7 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         pixel_cnn,
         pixel_vae,
+        vlae,
     )
 }
 
