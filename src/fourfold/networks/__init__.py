@@ -10,6 +10,7 @@ __all__ = [
     "GatedPixelCNN",
     "NetworkFactory",
     "NetworkLike",
+    "Normalised",
     "PixelStacks",
     "Residual",
     "Transposed",
@@ -26,7 +27,7 @@ from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .masked import GatedPixelCNN, PixelStacks
-from .normalisation import BatchNorm
+from .normalisation import BatchNorm, Normalised
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

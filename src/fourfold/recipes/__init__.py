@@ -24,6 +24,7 @@ __all__ = [
     "iaf_vae",
     "info_vae",
     "iwae",
+    "lvae",
     "miwae",
     "mmd_vae",
     "piwae",
@@ -50,7 +51,7 @@ from .autoregressive import pixel_cnn, pixel_vae, vlae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
-from .hierarchies import hvae
+from .hierarchies import hvae, lvae
 from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
@@ -91,6 +92,7 @@ TABLE: dict[str, RecipeFunction] = {
         coupling_prior_vae,
         delta_vae,
         hvae,
+        lvae,
         pixel_cnn,
         pixel_vae,
         vlae,
