@@ -2,12 +2,17 @@
 
 __all__ = [
     "ACTIVATIONS",
+    "MERGES",
     "NETWORKS",
     "BatchNorm",
     "Convolutional",
     "Dense",
+    "Doubling",
+    "Fade",
     "FlowFactory",
     "GatedPixelCNN",
+    "Halving",
+    "Join",
     "NetworkFactory",
     "NetworkLike",
     "Normalised",
@@ -18,6 +23,7 @@ __all__ = [
     "affine",
     "build",
     "gated",
+    "halved",
     "splines",
 ]
 
@@ -26,6 +32,7 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .levels import MERGES, Doubling, Fade, Halving, Join, halved
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm, Normalised
 from .tied import Transposed, UnitColumns

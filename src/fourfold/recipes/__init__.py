@@ -39,6 +39,7 @@ __all__ = [
     "vae",
     "vamp_vae",
     "vlae",
+    "variational_ladder",
 ]
 
 from collections.abc import Callable
@@ -56,6 +57,7 @@ from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .variational_ladders import variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -93,6 +95,7 @@ TABLE: dict[str, RecipeFunction] = {
         delta_vae,
         hvae,
         lvae,
+        variational_ladder,
         pixel_cnn,
         pixel_vae,
         vlae,
