@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import fourfold as ff
 from fourfold.conditional import Condition, Prior
+from fourfold.data import DataSpec
 from fourfold.distributions import Distribution
 from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
 from fourfold.models import VAE, Direct, Model
@@ -93,6 +95,12 @@ def pixels(upsampled: bool, condition: Condition | None) -> VAE:
     return VAE(gaussian(NETWORKS["dense"], DATA, L, shape), StandardNormal(L), p_x, condition)
 
 
+def variational_ladder(network: str, merge: str) -> Model:
+    """Levels that meet only on the way to x."""
+    flags = {"hidden": 8, "channels": 4, "activation": "tanh", "network": network, "merge": merge}
+    return ff.recipes.variational_ladder.function(DataSpec(DATA, 256, None), latents=(L, 1), **flags).model
+
+
 CASES = [
     *(
         Case(f"{likelihood}-{network}-{given}", partial(flat, likelihood, network, condition), condition)
@@ -110,6 +118,10 @@ CASES = [
     *(
         Case(f"pixels-{name}-{given}", partial(pixels, upsampled, CONDITIONS[given]), CONDITIONS[given], masks=False)
         for name, upsampled, given in (("maps", True, "none"), ("maps", True, "label"), ("vector", False, "none"))
+    ),
+    *(
+        Case(f"variational-ladder-{network}-{merge}", partial(variational_ladder, network, merge))
+        for network, merge in (("dense", "add"), ("convolutional", "add"), ("convolutional", "concatenate"))
     ),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -213,11 +225,11 @@ def test_picks_choose_every_latent(case: Case):
 
     def mean(i: int, q: Distribution) -> Tensor:
         seen.append((i, q.lead_shape))
-        return q.mean[None]
+        return q.mean if i else q.mean[None]
 
     inferred = model.infer(x, c, mean)
     levels = len(model.latent_shapes)
-    assert seen == [(0, (B,))] * levels
+    assert seen == [(i, (1, B) if i else (B,)) for i in range(levels)]
     assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
     assert_close(shown(inferred.p_x)[0], model.reconstruct(x, c))
     fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)

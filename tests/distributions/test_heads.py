@@ -24,6 +24,7 @@ HEADS = {
     "discretised_logistic": (DiscretisedLogisticHead, "levels", 2),
     "gaussian": (GaussianHead, "real", 2),
     "gaussian_fixed": (lambda event: GaussianHead(event, 0.5), "real", 1),
+    "gaussian_softplus": (lambda event: GaussianHead(event, "softplus", 0.01), "real", 2),
     "gaussian_global": (lambda event: GaussianHead(event, "global", 0.01), "real", 1),
     "mixture": (lambda event: DiscretisedLogisticMixtureHead(event, 3), "levels", 9),
     "point": (PointHead, "real", 1),
@@ -107,3 +108,11 @@ def test_shapes_of_a_beta_have_ends():
 def test_wrong_arguments_are_named(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_softplus_is_a_variance_with_a_least_one(double: None):
+    raw = torch.tensor([0.0, 0.0, 0.0, -1e4, 0.3, 50.0])
+    p = GaussianHead(3, "softplus", floor=0.1)(raw)
+    assert_close(p.scale.square(), torch.tensor([0.01, 0.01 + torch.tensor(0.3).exp().log1p(), 50.01]))
+    bare = GaussianHead(1, "softplus")(torch.tensor([0.0, -1e4]).requires_grad_())
+    assert bare.log_scale.isfinite().all() and bare.log_prob(torch.zeros(1)).isfinite()

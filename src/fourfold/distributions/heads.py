@@ -8,12 +8,16 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from .._checks import choice, non_negative, positive
 from .._shapes import Shape, as_shape
 from .base import Distribution, at_least_float32
 from .bernoulli import Bernoulli
 from .gaussian import DiagonalGaussian, Point
+
+_SCALES = ("element", "global", "softplus")
+_TINY = torch.finfo(torch.float32).tiny  # softplus of −100 is 0 in float32, and log 0 no number
 
 
 class Head(nn.Module, ABC):
@@ -72,9 +76,11 @@ class GaussianHead(Head):
     Args:
         event: shape of one event.
         scale: ``"element"``: each element has its own scale from the network (the raw numbers are log σ);
+            ``"softplus"``: its own variance, softplus of the raw number, which grows no faster than that;
             ``"global"``: one learned scale for all; a number: that fixed scale.
         floor: the least scale allowed, in data units: without one, a likelihood on constant pixels is unbounded.
-            Learned scales are ``floor + exp(raw)``; a posterior takes 0. A fixed scale is taken as it is.
+            Learned scales are ``floor + exp(raw)``, variances ``floor² + softplus(raw)``; a posterior takes 0. A fixed
+            scale is taken as it is.
 
     Raises:
         ValueError: an unknown kind of scale, a scale that is not above 0, a negative floor.
@@ -85,21 +91,23 @@ class GaussianHead(Head):
     def __init__(self, event: int | Shape, scale: float | str = "element", floor: float = 0.0) -> None:
         super().__init__(event)
         self.floor = non_negative(floor, "GaussianHead: floor")
-        self.kind = choice(scale, ("element", "global"), "GaussianHead: scale") if isinstance(scale, str) else "fixed"
+        self.kind = choice(scale, _SCALES, "GaussianHead: scale") if isinstance(scale, str) else "fixed"
         if self.kind == "global":
             self.log_scale = nn.Parameter(torch.zeros(()))
         self.fixed = log(positive(float(scale), "GaussianHead: scale")) if self.kind == "fixed" else None
 
     @property
     def per_element(self) -> int:
-        return 2 if self.kind == "element" else 1
+        return 2 if self.kind in ("element", "softplus") else 1
 
     def forward(self, raw: Tensor) -> DiagonalGaussian:
         raw = at_least_float32(raw)
         if self.fixed is not None:  # a number, not a buffer: it keeps its digits in every precision
             return DiagonalGaussian(raw, raw.new_full((), self.fixed), len(self.event))
-        loc, log_scale = self._split(raw) if self.kind == "element" else (raw, self.log_scale)
-        if self.floor:
+        loc, log_scale = self._split(raw) if self.per_element == 2 else (raw, self.log_scale)
+        if self.kind == "softplus":
+            log_scale = 0.5 * (softplus(log_scale) + max(self.floor**2, _TINY)).log()
+        elif self.floor:
             log_scale = torch.logaddexp(log_scale, log_scale.new_full((), log(self.floor)))
         return DiagonalGaussian(loc, log_scale, len(self.event))
 

@@ -2,14 +2,20 @@
 
 __all__ = [
     "ACTIVATIONS",
+    "MERGES",
     "NETWORKS",
     "BatchNorm",
     "Convolutional",
     "Dense",
+    "Doubling",
+    "Fade",
     "FlowFactory",
     "GatedPixelCNN",
+    "Halving",
+    "Join",
     "NetworkFactory",
     "NetworkLike",
+    "Normalised",
     "PixelStacks",
     "Residual",
     "Transposed",
@@ -17,6 +23,7 @@ __all__ = [
     "affine",
     "build",
     "gated",
+    "halved",
     "splines",
 ]
 
@@ -25,8 +32,9 @@ from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
+from .levels import MERGES, Doubling, Fade, Halving, Join, halved
 from .masked import GatedPixelCNN, PixelStacks
-from .normalisation import BatchNorm
+from .normalisation import BatchNorm, Normalised
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

@@ -24,6 +24,7 @@ __all__ = [
     "iaf_vae",
     "info_vae",
     "iwae",
+    "lvae",
     "miwae",
     "mmd_vae",
     "piwae",
@@ -37,6 +38,8 @@ __all__ = [
     "tc_vae",
     "vae",
     "vamp_vae",
+    "vlae",
+    "variational_ladder",
 ]
 
 from collections.abc import Callable
@@ -45,15 +48,16 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae
+from .autoregressive import pixel_cnn, pixel_vae, vlae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
-from .hierarchies import hvae
+from .hierarchies import hvae, lvae
 from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .variational_ladders import variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -90,8 +94,11 @@ TABLE: dict[str, RecipeFunction] = {
         coupling_prior_vae,
         delta_vae,
         hvae,
+        lvae,
+        variational_ladder,
         pixel_cnn,
         pixel_vae,
+        vlae,
     )
 }
 
