@@ -29,6 +29,7 @@ _ORDER = (
     "collapsed_levels",
     "dead_codes",
     "under_regularised",
+    "prior_mismatch",
     "overfitted",
     "narrow_posterior",
     "wide_posterior",

@@ -39,15 +39,20 @@ class LevelExam:
     """What was seen of one level of latents.
 
     Attributes:
-        active: its active units.
+        active: its active units; ``None`` for codes, which have no mean.
         foreseen: whether its rate is a divergence of its own.
         width: median of σ_q / σ_p over the data and the active latents (σ_q alone where p has no scale); ``None`` where
             q is no diagonal Gaussian.
     """
 
-    active: ActiveUnits
+    active: ActiveUnits | None
     foreseen: bool
     width: float | None
+
+    @property
+    def silent(self) -> bool:
+        """Whether no latent of it is known to be active."""
+        return self.active is None or not self.active.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def examine(
     say("latents")
     levels = _levels(model, batches, noise.fork("means"), trace)
     seen |= {"levels": levels, "upward": not all(level.foreseen for level in levels)}
-    seen["codes"] = code_usage(model, batches, noise.fork("codes"))
+    seen["codes"] = code_usage(model, taught or batches, noise.fork("codes"))
     dense = all(level.q.has_density for level in trace.levels)
     if not dense:
         seen |= dict.fromkeys(("price", "information", "apart", "gaps"), "a point posterior has no density, so no rate")
@@ -167,7 +172,10 @@ def examine(
         say("information")
         seen["information"] = _or_reason(lambda: information(model, batches(), noise.fork("information"), 500))
         say("aggregate posterior")
-        seen["apart"] = _or_reason(lambda: _apart(model, batches, noise.fork("aggregate")))
+        smooth = all(level.z.is_floating_point() for level in trace.levels)
+        seen["apart"] = "codes are names, and have no distance"
+        if smooth:
+            seen["apart"] = _or_reason(lambda: _apart(model, batches, noise.fork("aggregate")))
     if dense and gap_data:
         say("gap")
         options = GapOptions(_ASCENT, samples=200, flow=False)
@@ -198,13 +206,12 @@ def _looked(model: Model, batches: Batches, noise: Noise) -> Trace:
 
 @torch.inference_mode()
 def _levels(model: Model, batches: Batches, noise: Noise, trace: Trace) -> tuple[LevelExam, ...]:
-    means = posterior_means(model, batches(), noise)
-    draws = mean_draws(model, batches())
-    active = [active_units(mean, draws=count) for mean, count in zip(means, draws, strict=True)]
-    return tuple(
-        LevelExam(units, level.foreseen, _width(level, units))
-        for units, level in zip(active, trace.levels, strict=True)
-    )
+    means, draws = posterior_means(model, batches(), noise), mean_draws(model, batches())
+    found = []
+    for level, mean, count in zip(trace.levels, means, draws, strict=True):
+        units = active_units(mean, draws=count) if level.z.is_floating_point() else None
+        found.append(LevelExam(units, level.foreseen, None if units is None else _width(level, units)))
+    return tuple(found)
 
 
 def _width(level: Level, active: ActiveUnits) -> float | None:

@@ -5,7 +5,7 @@ __all__ = ["aggregate_fits", "amortised", "codes_alive", "in_use", "levels_alive
 from .checkup import Answer, Diagnosis, Measured, Sound, Unchecked
 from .exam import NO_RATE, Exam, standard_error
 from .facts import Facts
-from .remedies import against_collapse, against_dead_levels, for_more_rate
+from .remedies import against_collapse, against_dead_codes, against_dead_levels, for_more_rate
 
 #: A drop below this share of the rate, in a swap of latents, is none.
 _UNHEARD = 0.1
@@ -25,15 +25,16 @@ def in_use(exam: Exam, facts: Facts) -> Answer:
     name, rate = "rate", exam.rate
     if rate is None:
         return _no_rate(exam, name)
-    active = sum(level.active.count for level in exam.levels)
-    size = sum(level.active.active.size for level in exam.levels)
+    known = [level.active for level in exam.levels if level.active is not None]
+    active, size = sum(one.count for one in known), sum(one.active.size for one in known)
     measured = [Measured("rate", rate, "nats", exam.rate_error, NO_RATE, "below")]
     if not isinstance(exam.information, str):
         joint = exam.information.joint
         measured.append(Measured("mutual information I(x; z)", float(joint.mean()), "nats", standard_error(joint)))
-    measured.append(Measured(f"active units, of {size}", active))
     if rate >= NO_RATE:
-        return Sound(name, f"{active} of {size} latents are active", tuple(measured[:-1]))
+        words = f"{active} of {size} latents are active" if known else "a rate is paid"
+        return Sound(name, words, tuple(measured))
+    measured.append(Measured(f"active units, of {size}", active))
     held = facts.beta is not None and facts.beta > 1
     held = held or facts.weights.get("capacity", NO_RATE) < NO_RATE
     why = " The decoder sees the pixels (or words) before, and does without z." if exam.autoregressive else ""
@@ -99,9 +100,9 @@ def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
         return [Unchecked("levels", "there is no rate to share among them")] if len(exam.levels) > 1 else []
     answers: list[Answer] = []
     idle = [
-        f"{level.active.count} of {level.active.active.size}" + (f" in level {i}" if len(rates) > 1 else "")
-        for i, level in enumerate(exam.levels, 1)
-        if 0 < level.active.count < 0.5 * level.active.active.size
+        f"{one.count} of {one.active.size}" + (f" in level {i}" if len(rates) > 1 else "")
+        for i, one in enumerate((level.active for level in exam.levels), 1)
+        if one is not None and 0 < one.count < 0.5 * one.active.size
     ]
     if idle:
         words = (
@@ -113,15 +114,13 @@ def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
         return answers
     means = [float(rate.mean()) for rate in rates]
     told = [
-        Measured(
-            f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), NO_RATE, "below"
-        )
+        Measured(f"rate of level {i}{' (top)' if i == 1 else ''}", mean, "nats", standard_error(rate), NO_RATE, "below")
         for i, (mean, rate) in enumerate(zip(means, rates, strict=True), 1)
     ]
     dead = [
         i
         for i, (mean, level) in enumerate(zip(means, exam.levels, strict=True), 1)
-        if abs(mean) < NO_RATE and (level.foreseen or not level.active.count)
+        if abs(mean) < NO_RATE and (level.foreseen or level.silent)
     ]
     if not dead:
         return [*answers, Sound("levels", "every level is in use", tuple(told))]
@@ -148,6 +147,8 @@ def priced(exam: Exam, facts: Facts) -> Answer:
     value, error = exam.price.value, exam.price.error
     what = "nats of distortion that one more nat of rate buys"
     said = () if facts.beta is None else (Measured("β at the end of training", facts.beta),)
+    if error > 0.5 * max(abs(value), 1.0):
+        return Unchecked(name, f"too uncertain to say: {Measured(what, value, '', error)}")
     if value - _SURE * error > _DEAR:
         words = (
             f"The model is over-regularised: one more nat of rate would buy {value:.3g} nats of distortion, and is not "
@@ -204,7 +205,9 @@ def _under(exam: Exam, facts: Facts, measured: tuple[Measured, ...]) -> Diagnosi
     else:
         tried = ["a weight of 1 on the rate (objective ELBO)"]
     tried.append("a prior that goes where q(z) is: recipes vamp_vae, gmm_vae, coupling_prior_vae")
-    return Diagnosis("under_regularised", "serious" if cheap else "warning", words, (*measured, far), tuple(tried))
+    tried = tried[-1:] if not cheap and beta == 1 else tried
+    name, severity = ("under_regularised", "serious") if cheap else ("prior_mismatch", "warning")
+    return Diagnosis(name, severity, words, (*measured, far), tuple(tried))
 
 
 def width(exam: Exam, facts: Facts) -> list[Answer]:
@@ -243,6 +246,8 @@ def codes_alive(exam: Exam, facts: Facts) -> Answer:
     name = "codebook"
     if not exam.codes:
         return Unchecked(name, "the model has no codebook")
+    if any(one.counts.sum() < 2 * one.size for one in exam.codes):
+        return Unchecked(name, "so few codes were drawn that many would be unused by chance: take more data (-n)")
     told, poor = [], False
     for i, one in enumerate(exam.codes, 1):
         of = f" of level {i}" if len(exam.codes) > 1 else ""
@@ -252,13 +257,11 @@ def codes_alive(exam: Exam, facts: Facts) -> Answer:
         poor = poor or share < _POOR
     if not poor:
         return Sound(name, "most codes are in use", tuple(told))
-    words = "Codes are dead: most of the codebook is never taken, and the rate of log K is paid for all of it."
-    tried = (
-        "a start by k-means, and dead codes set anew from data",
-        "fewer codes, or codes of fewer dimensions; a slower decay of the moving average",
-        "finite scalar quantisation, which has no codebook to die",
+    words = (
+        "Codes are dead: little of the codebook is in use. A uniform prior charges log K for every code all the same, "
+        "and the decoder gets no more than the few that live can say."
     )
-    return Diagnosis("dead_codes", "serious", words, tuple(told), tried)
+    return Diagnosis("dead_codes", "serious", words, tuple(told), tuple(against_dead_codes(facts)))
 
 
 def amortised(exam: Exam, facts: Facts) -> Answer:

@@ -1,6 +1,6 @@
 """What to try, for the model at hand: flags where its recipe has them, else another recipe."""
 
-__all__ = ["against_collapse", "against_dead_levels", "calmer", "for_more_rate"]
+__all__ = ["against_collapse", "against_dead_codes", "against_dead_levels", "calmer", "for_more_rate"]
 
 from .facts import Facts
 
@@ -50,6 +50,18 @@ def against_dead_levels(facts: Facts, upward: bool) -> list[str]:
         tried.append("a ladder instead of the way from the bottom up: recipe lvae; its upper levels see x themselves")
     tried.append("batch normalisation in the networks between levels (recipe lvae has it)")
     tried.append("fewer levels: those that are silent cost time and tell nothing")
+    return tried
+
+
+def against_dead_codes(facts: Facts) -> list[str]:
+    """Where most of a codebook is never taken."""
+    tried = ["a start by k-means, and dead codes set anew from data"]
+    if facts.flags.get("codebook") == "loss":
+        tried = ["--codebook ema: running means, which start by k-means and set dead codes anew from data"]
+    tried.append(
+        "finite scalar quantisation, which has no codebook to die" + ": --quantiser fsq" * ("quantiser" in facts.flags)
+    )
+    tried.append("fewer codes, or codes of fewer numbers" + ": --codes, --dim" * ("codes" in facts.flags))
     return tried
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...models import Model
 from ...noise import Noise
@@ -45,13 +46,12 @@ class CodeUsage:
 def code_usage(model: Model, batches: Callable[[], Iterable[BatchLike]], noise: Noise) -> tuple[CodeUsage, ...]:
     """The codes that data are given, level by level; empty for a model without a codebook.
 
-    A level has one if its posterior tells ``codes``, how many there are, and ``indices``, which were taken: integers
-    of any shape.
+    A level has one if its posterior tells ``codes``, whole numbers of any shape, and ``levels``, how many there are.
     """
     totals: list[Any] = []
     for i, batch in enumerate(batches()):
         levels = model(batch.x, batch.c, 1, noise.fork(str(i)), batch.mask).levels
-        found = [level.q for level in levels if hasattr(level.q, "indices") and hasattr(level.q, "codes")]
-        counts = [torch.bincount(q.indices.flatten(), minlength=q.codes) for q in found]
+        found: list[Any] = [level.q for level in levels if isinstance(getattr(level.q, "codes", None), Tensor)]
+        counts = [torch.bincount(q.codes.flatten(), minlength=q.levels) for q in found]
         totals = counts if not totals else [a + b for a, b in zip(totals, counts, strict=True)]
     return tuple(CodeUsage(count.cpu().numpy()) for count in totals)
