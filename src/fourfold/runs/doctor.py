@@ -133,7 +133,7 @@ def _history(run: "Run") -> History | None:
                 np.array([row[name] for row in told], dtype=np.float64)
                 for name in ("epoch", key, "train/objective [nats]")
             )
-            return History(epochs, values, train, part == "validation")
+            return History(epochs, values, train, part == "validation", "init_from" not in run.folder.record())
     return None
 
 

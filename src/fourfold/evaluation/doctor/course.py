@@ -19,6 +19,8 @@ _SURE = 3.0
 _APART = 0.05
 #: What the validation objective has lost since its best, as a share of it.
 _FALLEN = 0.01
+#: So many steps bring new weights nowhere.
+_FEW_STEPS = 100
 #: Nothing below so many nats is worth a word.
 _LEAST = 0.1
 
@@ -70,20 +72,23 @@ def converged(history: History | None, facts: Facts) -> Answer:
     size = max(abs(float(values[-1])), 1.0)
     if len(values) < 4:
         gain = float(values[-1] - values[-2])
-        if gain <= 1e-3 * size:
+        if gain <= 1e-3 * size and not (history.fresh and facts.steps < _FEW_STEPS):
             return Unchecked(name, f"{len(values)} values of the objective are too few to see a slope in")
         words = (
-            f"The run is too short to have converged: after {epochs[-1]:.3g} epochs the {of} objective still rises, "
-            "and too few values are there to see it slow down."
+            f"The run is too short to have converged: {epochs[-1]:.3g} epochs, {facts.steps:,} steps. What the {of} "
+            "objective would have done is not to be seen."
         )
-        measured = (Measured("risen since the value before", gain, "nats", None, 1e-3 * size, "above"),)
+        measured = (
+            Measured("risen since the value before", gain, "nats", None, 1e-3 * size, "above"),
+            Measured("steps of training", facts.steps, limit=_FEW_STEPS, ill="below"),
+        )
         return Diagnosis("not_converged", "serious", words, measured, _longer(facts, epochs[-1]))
     gain, error, share = _rise(epochs, values)
     measured = (
         Measured("risen over the last third", gain, "nats", error, max(_RISING * size, _LEAST), "above"),
         Measured("its slope as a share of the mean slope", share, "", None, 0.5, "above"),
     )
-    sure, steady = gain > _SURE * error, share > 0.5 and gain > 1e-3 * size
+    sure, steady = gain > _SURE * error, share > 0.5 and gain > 3e-4 * size and history.fresh
     if not sure or not (gain > max(_RISING * size, _LEAST) or steady):
         return Sound(name, f"the {of} objective stands still over the last third of training", measured[:1])
     severe = gain > _STEEP * size or steady

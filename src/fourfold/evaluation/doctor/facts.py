@@ -55,12 +55,14 @@ class History:
         objective: on the validation data, ``(T,)``; on the training data where ``held_out`` is false.
         train: on the training data, ``(T,)``.
         held_out: whether there were validation data.
+        fresh: whether training began with new weights.
     """
 
     epochs: np.ndarray
     objective: np.ndarray
     train: np.ndarray
     held_out: bool = True
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)
