@@ -1,6 +1,6 @@
 """What is measured of every finished run, the same for all: bounds, active units, the NLL in pieces."""
 
-__all__ = ["measured", "nll"]
+__all__ = ["measured", "nll", "saying"]
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def measured(
     more = {**said, "images": _checksum(run, n)}
     if "elbo" not in found.per_datum:
         more["no_rate"] = "; ".join(found.notes)
-    rows = [Row.from_dict({**row.to_dict(), "protocol": {**row.protocol, **more}}) for row in found.rows]
+    rows = [saying(row, more) for row in found.rows]
     arrays = {key: found.per_datum[key] for key in ("elbo", "rate", "distortion") if key in found.per_datum}
     if "elbo" in arrays:
         assert run.path is not None
@@ -50,9 +50,14 @@ def measured(
         broken = int((~np.isfinite(values)).sum())
         error = None if broken else float(values.std(ddof=1) / np.sqrt(n))
         protocol = {**rows[0].protocol, "importance_data": f"the first {n:,} test images"}
-        how = Sampling(samples).estimator
+        how = Sampling(samples).estimator if run.model.latent_shapes else rows[0].estimator  # without latents: exact
         rows.append(Row("nll_is", float(values.mean()), "nats", error, how, n, protocol, broken))
     return rows, arrays
+
+
+def saying(row: Row, more: dict[str, Any]) -> Row:
+    """The row with more in its protocol."""
+    return replace(row, protocol={**row.protocol, **more})
 
 
 def _checksum(run: Run, images: int) -> str:

@@ -1,0 +1,65 @@
+"""The lines of the table of deep models, each with a schedule of its own: on a CPU in minutes, and in full on a GPU."""
+
+__all__ = ["DATA", "SHORT", "Entry"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import fourfold as ff
+
+from .pooled import mnist_14
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line: a recipe, its arguments, its data, and its budget.
+
+    Args:
+        recipe: its name.
+        arguments: of the recipe.
+        epochs: of training.
+        minutes: of CPU that training may take; of a GPU for a line in full.
+        data: a name in ``DATA``.
+        training: options of training.
+        samples: K of the NLL.
+        images: the NLL is of the first so many test data.
+        small: arguments of the recipe in a trial on digits.
+    """
+
+    recipe: str
+    arguments: dict[str, Any]
+    epochs: float
+    minutes: float
+    data: str = "mnist"
+    training: dict[str, Any] = field(default_factory=dict)
+    samples: int = 1000
+    images: int = 2000
+    small: dict[str, Any] = field(default_factory=dict)
+
+
+#: Name → the data; loaded once.
+DATA: dict[str, Callable[[], ff.DataSet]] = {
+    "mnist": cache(lambda: ff.data.load("mnist", split="burda")),
+    "mnist_14": cache(mnist_14),
+}
+
+_FALLING = {"batch_size": 100, "lr": 1e-3, "lr_schedule": "decay:0.1:0.4"}
+_PIXELS: dict[str, Any] = {
+    "data": "mnist_14",
+    "training": {**_FALLING, "lr": 2e-3},
+    "samples": 250,  # a draw costs a pass through the PixelCNN
+    "images": 1000,
+}
+_DEPTH = {"layers": 4, "filters": 16}
+_LADDER = {"latents": (64, 32, 16, 8, 4), "hidden": (512, 256, 128, 64, 64)}
+
+#: On a CPU.
+SHORT: dict[str, Entry] = {
+    "vae": Entry("vae", {"latent": 64, "hidden": (512, 512), "activation": "tanh"}, 30, 10, training=_FALLING),
+    "hvae_plain": Entry("hvae", _LADDER, 45, 10, training=_FALLING),
+    "vae_14": Entry("vae", {"latent": 16, "hidden": (200, 200)}, 60, 10, **_PIXELS),
+    "pixel_cnn": Entry("pixel_cnn", _DEPTH, 12, 10, **_PIXELS),
+    "pixel_vae": Entry("pixel_vae", {**_DEPTH, "latent": 16}, 8, 10, **_PIXELS),
+}
