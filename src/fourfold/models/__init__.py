@@ -19,6 +19,7 @@ __all__ = [
     "OnFeatures",
     "Pick",
     "Refinement",
+    "ResidualNormal",
     "Rung",
     "SaltAndPepper",
     "SemiAmortised",
@@ -30,7 +31,7 @@ __all__ = [
 
 from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
-from .deep import ByScale, TopDownBlock
+from .deep import ByScale, ResidualNormal, TopDownBlock
 from .direct import Direct
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward

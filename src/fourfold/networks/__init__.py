@@ -12,6 +12,7 @@ __all__ = [
     "NetworkLike",
     "PixelStacks",
     "Residual",
+    "Spectral",
     "Transposed",
     "UnitColumns",
     "affine",
@@ -27,6 +28,7 @@ from .dense import Dense
 from .flows import FlowFactory, affine, gated, splines
 from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm
+from .spectral import Spectral
 from .tied import Transposed, UnitColumns
 
 #: Networks by name, for the command line.

@@ -27,6 +27,7 @@ __all__ = [
     "miwae",
     "mmd_vae",
     "piwae",
+    "nvae",
     "pixel_cnn",
     "pixel_vae",
     "semi_amortised_vae",
@@ -47,7 +48,7 @@ from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae
-from .deep import vdvae
+from .deep import nvae, vdvae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -93,6 +94,7 @@ TABLE: dict[str, RecipeFunction] = {
         delta_vae,
         hvae,
         vdvae,
+        nvae,
         pixel_cnn,
         pixel_vae,
     )
