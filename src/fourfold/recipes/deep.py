@@ -14,7 +14,7 @@ from ..models import ByScale, Climb, ResidualNormal, TopDown, TopDownBlock
 from ..networks import Spectral
 from ..networks.blocks import Bottleneck, Enlarged, FromImage, Halved, ToImage, convolution, padded, scaled
 from ..networks.cells import EncoderCell, GenerativeCell, weight_normed
-from ..objectives import ELBO
+from ..objectives import ELBO, Balanced
 from ..plan import Recipe, recipe
 from .choose import BY_NAME, beta_of, images, likelihood_for
 
@@ -157,7 +157,7 @@ _NVAE = {
     posterior="Gaussian maps of several scales, each told as its difference from the prior at the same place",
     prior="standard normal at the top, below it Gaussian maps given those above",
     likelihood=BY_NAME,
-    objective="ELBO, and a price for the largest singular values of the convolutions",
+    objective="ELBO, its rate balanced between groups while it is let in; a price for large singular values",
     equation=r"q(z_i|z_{>i},x) = N(\mu_i + \Delta\mu_i(x), \sigma_i \Delta\sigma_i(x)), "
     r"p(z_i|z_{>i}) = N(\mu_i, \sigma_i)",
     source="Vahdat and Kautz 2020, arXiv:2007.03898",
@@ -185,7 +185,8 @@ def nvae(
     up, rungs = _climb(cells, shape), _residual_normals(cells, shape)
     p_x = likelihood_for(data, likelihood)(partial(_after, cells), cells.maps(shape, cells.ends[0]), shape)
     penalty = Spectral([up, *rungs, p_x], smoothness)
-    return Recipe(TopDown(up, rungs, p_x, penalty=penalty), ELBO(beta_of(1.0, beta_schedule)))
+    objective = Balanced(cells.groups[::-1], beta_of(1.0, beta_schedule))
+    return Recipe(TopDown(up, rungs, p_x, penalty=penalty), objective)
 
 
 def _climb(cells: _Cells, shape: tuple[int, ...]) -> Climb:
