@@ -217,7 +217,7 @@ CASES = [
         Case(f"variational-ladder-{network}-{merge}", partial(variational_ladder, network, merge))
         for network, merge in (("dense", "add"), ("convolutional", "add"), ("convolutional", "concatenate"))
     ),
-    *(Case(name, partial(deep, name)) for name in ("vdvae",)),
+    *(Case(name, partial(deep, name)) for name in ("nvae", "vdvae")),
     Case("two-pixel-levels", two_pixel_levels, masks=False),
 ]
 CASES += [
@@ -371,6 +371,10 @@ def test_draws_are_data(case: Case):
 def test_a_datum_does_not_depend_on_its_neighbours(case: Case):
     model = case.make()
     x, c = case.batch()
+    if norms(model):
+        with gathering(model):
+            model(x, c, noise=Noise(1))
+        model.eval()
     source = Recorder(Noise(1))
     whole = model(x, c, draws=2, noise=source).log_joint
     part = [tensor.narrow(request.batch, 1, 2) for request, tensor in zip(source.requests, source.tensors, strict=True)]

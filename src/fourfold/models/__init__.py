@@ -22,6 +22,7 @@ __all__ = [
     "OnFeatures",
     "Pick",
     "Refinement",
+    "ResidualNormal",
     "Rung",
     "SaltAndPepper",
     "SemiAmortised",
@@ -34,7 +35,7 @@ __all__ = [
 
 from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper, WordDropout
-from .deep import ByScale, TopDownBlock
+from .deep import ByScale, ResidualNormal, TopDownBlock
 from .direct import Direct
 from .discrete import VQVAE
 from .features import OnFeatures

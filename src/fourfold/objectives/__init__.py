@@ -10,6 +10,7 @@ __all__ = [
     "KERNELS",
     "MIWAE",
     "SCHEDULES",
+    "Balanced",
     "Capacity",
     "Constant",
     "Contractive",
@@ -36,6 +37,7 @@ __all__ = [
     "rate",
 ]
 
+from .balanced import Balanced
 from .base import Objective, rate
 from .bounds import ELBO, Reconstruction
 from .capacity import Capacity

@@ -28,6 +28,7 @@ __all__ = [
     "miwae",
     "mmd_vae",
     "piwae",
+    "nvae",
     "pixel_cnn",
     "pixel_vae",
     "pixel_vae2",
@@ -55,7 +56,7 @@ from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
-from .deep import vdvae
+from .deep import nvae, vdvae
 from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
@@ -107,6 +108,7 @@ TABLE: dict[str, RecipeFunction] = {
         variational_ladder,
         pro_vlae,
         vdvae,
+        nvae,
         pixel_cnn,
         pixel_vae,
         pixel_vae2,

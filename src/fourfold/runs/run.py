@@ -126,6 +126,7 @@ class Run:
         self.outcome.step = int(state["step"])
         self.outcome.seconds = float(state.get("seconds", self.outcome.seconds))
         self.outcome.finished = bool(state.get("finished", True))
+        self.outcome.skipped = int(state.get("skipped", 0))
 
     @property
     def folder(self) -> RunFolder:

@@ -59,14 +59,23 @@ class Actor:
             for parameter in self._all:
                 parameter.requires_grad_(True)
 
-    def update(self, options: Training, factor: float, bare: bool) -> None:
-        """One step of the optimiser at this factor on the learning rate; the gradients are spent."""
-        if factor != 1 or self.player.continues:  # the stage before may have left another rate
+    def update(self, options: Training, factor: float | None, bare: bool) -> None:
+        """One step of the optimiser, at this factor on the learning rate where it moves; the gradients are spent."""
+        if factor is not None or self.player.continues:  # the stage before may have left another rate
+            factor = 1.0 if factor is None else factor
             for group in self.raw_optimiser.param_groups:
                 group["lr"] = options.lr * self.player.lr * factor
         if options.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
         (self.raw_optimiser if bare else self.optimiser).step()
+        self.spend()
+
+    def norm(self) -> torch.Tensor:
+        """Of the gradient; not finite where one of its elements is not."""
+        return torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+
+    def spend(self) -> None:
+        """The gradients are gone."""
         for parameter in self.parameters:
             parameter.grad = None
 

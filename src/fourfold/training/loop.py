@@ -26,6 +26,7 @@ from .optimisers import parse_lr_schedule
 from .options import Training
 from .progress import Progress
 from .saved import gathered, restored
+from .skips import Skips
 from .statistics import Statistics
 from .step import Step, readable
 
@@ -75,6 +76,7 @@ class Outcome:
     finished: bool = False
     interrupted: bool = False
     stopped_early: bool = False
+    skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -107,6 +109,7 @@ class _Loop:
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
+        self.skips = Skips(options.skip_grad, fabric)
         self.average = Average(self.step, options.ema)
         self.statistics = Statistics(self.feed, self.order, options.seed, fabric)
         self.state = Outcome()
@@ -166,16 +169,18 @@ class _Loop:
         """One step: each player whose turn it is takes an optimiser step on the same batch."""
         act = self._act(self.state.step)
         local = self.state.step - act.start
-        factor = 1.0 if self.lr.kind == "constant" else self.lr(local, act.end - act.start)
+        factor = self.lr.moved(local, act.end - act.start, self.options.lr_warmup)
         if act.stage.moving is not None:
             act.stage.moving.advance(local, act.end - act.start)
         for actor in act.actors:
             if actor.player.due(local):
                 actor.take_turn()
                 summary = self._turn(actor, local, raw, labels)
-                actor.update(self.options, factor, self.bare)
+                if taken := not (self.options.skip_grad and self.skips.skip(actor, self.state)):
+                    actor.update(self.options, factor, self.bare)
                 actor.leave()
-                self._after(actor, summary)
+                if taken:
+                    self._after(actor, summary)
         with torch.no_grad():
             self.average.update()
         self.state.step += 1
@@ -229,6 +234,7 @@ class _Loop:
             self._validate(act)
         rate = act.first.raw_optimiser.param_groups[0]["lr"]
         line = {"step": state.step, "epoch": round(state.epoch, 6), **state.metrics, "lr": rate}
+        line |= {"skipped": state.skipped} if self.options.skip_grad else {}
         self.log.write({**line, "seconds": round(state.seconds, 3)})
         self.fabric.log_dict(state.metrics, state.step)
         progress.show(state.metrics)
