@@ -53,11 +53,11 @@ _PIXELS: dict[str, Any] = {
     "images": 1000,
 }
 _DEPTH = {"layers": 4, "filters": 16}
-_WARM_UP = "linear:0.001:1:4000"  # 7 epochs of 40; the paper has 200 of 2,000
+_WARM_UP = "linear:0.001:1:4000"  # 7 epochs of 30; the paper has 200 of 2,000
 _LEVELS = {"latents": (64, 32, 16, 8, 4), "hidden": (512, 256, 128, 64, 64), "activation": "leaky_relu:0.1"}
 _TRICKS = {**_LEVELS, "batch_norm": True, "beta_schedule": _WARM_UP}
 _PLAIN = {**_LEVELS, "batch_norm": False, "beta_schedule": "linear:1:1:1"}  # 1 throughout: lvae has its own default
-_DENSE: dict[str, Any] = {"epochs": 40, "minutes": 12, "training": _FALLING}
+_DENSE: dict[str, Any] = {"epochs": 30, "minutes": 10, "training": _FALLING}
 
 #: On a CPU.
 SHORT: dict[str, Entry] = {

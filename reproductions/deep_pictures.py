@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 #: Lines of the table whose levels are drawn → what each is.
 LADDERS = {
-    "lvae": "ladder, warm-up and batch normalisation",
+    "lvae": "ladder, warm-up and BN",
     "lvae_plain": "ladder, neither",
-    "hvae": "chain, warm-up and batch normalisation",
+    "hvae": "chain, warm-up and BN",
     "hvae_plain": "chain, neither",
 }
 _WINDOWS = ("2x1", "4x2", "6x3", "10x5")
@@ -144,7 +144,7 @@ def _draw_lossy(small: Path, wide: Path, windows: tuple[str, str], out: Path) ->
         x, drawn = _drawn(run, [int(np.argmax(marks == label)) for label in range(int(marks.max()) + 1)], _DRAWS)
         rows = [*(rows or [x]), *drawn]
         labels += [f"window {window.replace('x', ' × ')}, draw {i + 1}" for i in range(_DRAWS)]
-    title = "Draws of p(x given z) at one z for each column: a small window leaves the shape to z, a wide one does not"
+    title = "Draws of p(x given z), at one z a column and model"
     pictures.save(sheet(np.stack(rows), None, Labels(title=title, rows=labels)), out)
 
 
