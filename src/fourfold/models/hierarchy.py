@@ -4,7 +4,7 @@ __all__ = ["BottomUp", "Hierarchy", "Rung", "TopDown", "Upward"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -157,7 +157,8 @@ class BottomUp(Hierarchy):
 class Rung(nn.Module, ABC):
     """One level of a ``TopDown`` model: its prior, its posterior, and what it hands on to the level below.
 
-    The state is what the levels above handed on, ``(*lead, …)`` with lead ``(B,)`` or ``(S, B)``; ``None`` at the top.
+    The state is what the levels above handed on, ``(*lead, …)`` with lead ``()``, ``(B,)`` or ``(S, B)``; ``None`` at
+    the top. What prior, posterior and descent share is computed once, in ``enter``, and they are given that instead.
 
     Attributes:
         latent: shape of z.
@@ -165,16 +166,20 @@ class Rung(nn.Module, ABC):
 
     latent: Shape
 
+    def enter(self, state: Tensor | None, c: Tensor | None) -> Any:
+        """What the other three are given for the state; here the state itself."""
+        return state
+
     @abstractmethod
-    def prior(self, state: Tensor | None, c: Tensor | None) -> Distribution:
+    def prior(self, state: Any, c: Tensor | None) -> Distribution:
         """p(z_i | levels above, c)."""
 
     @abstractmethod
-    def posterior(self, p: Distribution, state: Tensor | None, feature: Tensor, c: Tensor | None) -> Distribution:
+    def posterior(self, p: Distribution, state: Any, feature: Tensor, c: Tensor | None) -> Distribution:
         """q(z_i | x, levels above, c), given p, and what the way up found for this level, ``(B, …)``."""
 
     @abstractmethod
-    def descend(self, state: Tensor | None, z: Tensor, c: Tensor | None) -> Tensor:
+    def descend(self, state: Any, z: Tensor, c: Tensor | None) -> Tensor:
         """What the level below is given."""
 
 
@@ -224,27 +229,29 @@ class TopDown(Hierarchy):
         return [rung for rung in self.rungs if isinstance(rung, Rung)]
 
     def _inferred(self, x: Tensor, c: Tensor | None, draw: _Draw) -> tuple[tuple[Level, ...], Distribution]:
-        state, levels, rungs = None, [], self._rungs()
+        handed, levels, rungs = None, [], self._rungs()
         features = self.upward(x, c)
         if len(features) != len(rungs):
             raise ValueError(f"TopDown: {len(rungs)} rungs need as many features of x, got {len(features)}.")
         for i, (rung, feature) in enumerate(zip(rungs, features, strict=True)):
+            state = rung.enter(handed, c)
             p = rung.prior(state, c)
             q = rung.posterior(p, state, feature, c)
             q = _of(q, tuple(levels[-1].z.shape[:2])) if levels else q
             z, recorded = draw(i, q)
             levels.append(Level(z, q, p, recorded))
-            state = rung.descend(state, z, c)
-        return tuple(levels), self.likelihood(state, c)
+            handed = rung.descend(state, z, c)
+        return tuple(levels), self.likelihood(handed, c)
 
     def _generated(self, c: Tensor | None, draw: _Draw) -> tuple[tuple[Level, ...], Distribution]:
-        state, levels = None, []
+        handed, levels = None, []
         for i, rung in enumerate(self._rungs()):
+            state = rung.enter(handed, c)
             p = rung.prior(state, c)
             z, _ = draw(i, p)
             levels.append(Level(z, Point(z, len(rung.latent)), p))
-            state = rung.descend(state, z, c)
-        return tuple(levels), self.likelihood(state, c)
+            handed = rung.descend(state, z, c)
+        return tuple(levels), self.likelihood(handed, c)
 
 
 def _of(dist: Distribution, lead: Shape) -> Distribution:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from .._checks import positive, positive_int
 from .activations import activation as activation_named
@@ -53,17 +54,27 @@ class BatchNorm(nn.Module):
         self.gathered: tuple[Tensor, int] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self._moments(x) if self.training else (self.mean, self.variance)
+        alone = _alone()
+        if alone and (self.gathered is None or not self.training):  # one kernel, several times faster
+            if self.training:
+                self._check(x)
+            moments = (None, None) if self.training else (self.mean, self.variance)
+            return batch_norm(x, *moments, self.weight, self.bias, self.training, 0.0, self.eps)
+        mean, variance = self._moments(x, alone) if self.training else (self.mean, self.variance)
         scale = torch.rsqrt(variance + self.eps)
         scale = scale if self.weight is None else scale * self.weight
         shift = -mean * scale if self.bias is None else self.bias - mean * scale
         form = (1, -1, *[1] * (x.ndim - 2))
         return torch.addcmul(shift.view(form), x, scale.view(form))
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        dims = [d for d in range(x.ndim) if d != 1]
-        if (alone := _alone()) and len(x) * x[0, 0].numel() < 2:
+    def _check(self, x: Tensor) -> None:
+        if x.numel() < 2 * x.shape[1]:
             raise ValueError("BatchNorm: a batch of one has no deviation. Take a larger batch, or evaluation mode.")
+
+    def _moments(self, x: Tensor, alone: bool) -> tuple[Tensor, Tensor]:
+        dims = [d for d in range(x.ndim) if d != 1]
+        if alone:
+            self._check(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast x may be narrower
         variance, mean = torch.var_mean(wide, dims, correction=0)
         if not alone:  # equal shares: the mean of all is the mean of means

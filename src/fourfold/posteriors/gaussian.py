@@ -28,7 +28,8 @@ def gaussian(
         data: shape of x.
         latent: size or shape of z.
         condition: shape of c, if the posterior sees it.
-        head: makes the head, if σ is to be had in another way, as by ``partial(GaussianHead, scale="softplus")``.
+        head: makes the head, if σ is to be had in another way: ``partial(GaussianHead, scale="softplus")``, or with a
+            ceiling, where a learned prior leaves the unit of z open.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114.

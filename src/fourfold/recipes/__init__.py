@@ -30,7 +30,10 @@ __all__ = [
     "piwae",
     "pixel_cnn",
     "pixel_vae",
+    "pixel_vae2",
+    "rnn_lm",
     "semi_amortised_vae",
+    "sentence_vae",
     "sparse_ae",
     "spline_vae",
     "stacked_ae",
@@ -38,8 +41,10 @@ __all__ = [
     "tc_vae",
     "vae",
     "vamp_vae",
-    "vlae",
     "variational_ladder",
+    "vdvae",
+    "vlae",
+    "vq_vae",
 ]
 
 from collections.abc import Callable
@@ -48,7 +53,9 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae, vlae
+from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
+from .deep import vdvae
+from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
@@ -57,6 +64,7 @@ from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .text import rnn_lm, sentence_vae
 from .variational_ladders import variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
@@ -96,9 +104,14 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         lvae,
         variational_ladder,
+        vdvae,
         pixel_cnn,
         pixel_vae,
+        pixel_vae2,
         vlae,
+        vq_vae,
+        rnn_lm,
+        sentence_vae,
     )
 }
 
