@@ -35,20 +35,27 @@ __all__ = ["DEPTHS", "POINTS", "STOPPED", "TRAINING", "WINDOWS", "main"]
 NAME = "deep_curves"
 WINDOWS = ((2, 1), (4, 2), (6, 3), (10, 5))
 DEPTHS = (0, 1, 2, 4)
-_BUDGET: dict[str, Any] = {"minutes": 4, "data": "mnist_14", "samples": 250, "images": 500}
-_TRAINING = {"batch_size": 50, "lr": 2e-3, "lr_schedule": "decay:0.1:0.4"}
+_CODE = {"latent": 16, "network": "dense", "hidden": (256,)}
+_BUDGET: dict[str, Any] = {
+    "minutes": 4,
+    "data": "mnist_14",
+    "training": {"batch_size": 50, "lr": 2e-3, "lr_schedule": "cosine"},
+    "samples": 250,
+    "images": 500,
+}
 
 
 def _window(w: int, h: int) -> Entry:
-    given = {"window": (w, h), "layers": 2, "filters": 16, "latent": 16, "flow_hidden": (100, 100)}
-    return Entry("vlae", given, 6, training=_TRAINING, **_BUDGET)
+    given = {"window": (w, h), "layers": 2, "filters": 16, **_CODE, "flow_hidden": (100, 100)}
+    return Entry("vlae", given, 6, **_BUDGET)
 
 
 def _depth(layers: int, latents: bool) -> Entry:
     """A PixelVAE, its PixelCNN alone, or, of no depth, the VAE with the same networks."""
-    pixels = {"layers": layers, "filters": 16} if layers else {"network": "convolutional", "hidden": (256,)}
+    pixels = {"layers": layers, "filters": 16, "kernel": 3} if layers else {}
+    code = {**_CODE, "beta_schedule": "linear:0:1:1000"} if latents else {}
     recipe = ("pixel_vae" if latents else "pixel_cnn") if layers else "vae"
-    return Entry(recipe, {**pixels, **({"latent": 16} if latents else {})}, 3.5, training=_TRAINING, **_BUDGET)
+    return Entry(recipe, {**pixels, **code}, 3.5, **_BUDGET)
 
 
 POINTS: dict[str, Entry] = {
