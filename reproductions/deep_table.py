@@ -36,7 +36,7 @@ from .store import HOME
 __all__ = ["NAME", "STOPPED", "TRAINING", "line_of", "main", "plan_of"]
 
 NAME = "deep_table"
-TRAINING: dict[str, Any] = {"seed": 0, "log_steps": 600}
+TRAINING: dict[str, Any] = {"seed": 0, "log_steps": 600, "checkpoint_seconds": 60}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
