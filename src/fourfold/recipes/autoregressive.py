@@ -133,15 +133,16 @@ def pixel_vae2(
     data: DataSpec,
     *,
     latent: int = 16,
-    maps: int = 2,
+    maps: int = 4,
     halvings: int = 2,
     layers: int = 3,
     filters: int = 16,
     kernel: int = 5,
     window: tuple[int, ...] = (),
     prior_layers: int = 2,
-    channels: int = 32,
+    network: str = "dense",
     hidden: int = 256,
+    channels: int = 32,
     likelihood: str = "auto",
     draws: int = 1,
     beta_schedule: str | None = None,
@@ -154,34 +155,40 @@ def pixel_vae2(
     Args:
         latent: size of z₂.
         maps: how many maps z₁ has.
-        halvings: how often these maps are halved: 2 makes 7 × 7 of 28 × 28.
+        halvings: how often these maps are halved, at least once: 2 makes 7 × 7 of 28 × 28.
         layers: how many gated layers of the pixels; the first is 7 wide.
         filters: channels of each of the two stacks; raised to a multiple of the number of colours (of maps for z₁).
         kernel: width of the layers after the first, odd.
         window: w,h: a pixel sees h rows above, w wide, and half of w to its left; all that the layers reach if empty.
         prior_layers: how many gated layers of p(z₁ | z₂); the first is 7 wide, the others 3.
-        channels: of the convolutions between x and z₁.
-        hidden: width of the layer between x's features and z₂, and between z₂ and what p(z₁ | z₂) is given.
+        network: dense or convolutional, between x and z₁; a convolutional one has no dense layer, as large images need.
+        hidden: width of dense layers, also of those at z₂.
+        channels: features of x that both posteriors see, for each pixel of z₁; and channels of a convolutional network.
         likelihood: bernoulli, categorical, discretised_logistic or discretised_logistic_mixture; auto is Bernoulli.
         draws: draws of both latents for each datum in training.
         beta_schedule: weight of the rates over the steps, such as linear:0:1:10000; 1 if not given.
     """
     options = _decoder(data, likelihood, (layers, filters, kernel, window), "pixel_vae2")
-    z1 = (positive_int(maps, "pixel_vae2: maps"), *(max(side >> halvings, 1) for side in data.shape[1:]))
+    halvings, maps = positive_int(halvings, "pixel_vae2: halvings"), positive_int(maps, "pixel_vae2: maps")
+    z1 = (maps, *(max(side >> halvings, 1) for side in data.shape[1:]))
     stacks = PixelStacks(prior_layers, filters + -filters % maps, 3)
-    model = _two_levels(data.shape, z1, latent, (channels, hidden), (stacks, options))
+    model = _two_levels((data.shape, z1, (latent,)), network, (hidden, channels), (stacks, options))
     return Recipe(model, ELBO(beta_of(1.0, beta_schedule), draws))
 
 
 def _two_levels(
-    data: Shape, z1: Shape, latent: int, widths: tuple[int, int], pixels: tuple[PixelStacks, PixelDecoder]
+    shapes: tuple[Shape, Shape, Shape],
+    network: str,
+    widths: tuple[int, int],
+    pixels: tuple[PixelStacks, PixelDecoder],
 ) -> TopDown:
     """Maps z₁ and a vector z₂, both inferred from features of x that have the size of z₁."""
-    net, dense = partial(Maps, channels=widths[0]), partial(Dense, hidden=(widths[1],))
-    stacks, options = pixels
-    p1 = pixel_likelihood(dense, (latent,), z1, decoder=PixelDecoder("gaussian", stacks=stacks))
-    features = (widths[0], *z1[1:])
-    top = Apart((latent,), StandardNormal(latent), gaussian(dense, features, latent))
+    (data, z1, z2), (stacks, options), dense = shapes, pixels, partial(Dense, hidden=(widths[0],))
+    choice(network, ("dense", "convolutional"), "pixel_vae2: network")
+    net = dense if network == "dense" else partial(Maps, channels=widths[1])
+    p1 = pixel_likelihood(dense, z2, z1, decoder=PixelDecoder("gaussian", stacks=stacks))
+    features = (widths[1], *z1[1:])
+    top = Apart(z2, StandardNormal(z2), gaussian(dense, features, z2))
     rungs = [top, Apart(z1, p1, gaussian(net, features, z1, head=partial(GaussianHead, ceiling=1.0)))]
     up = Climb([net(data, features), nn.Identity()])
     return TopDown(up, rungs, pixel_likelihood(net, z1, data, decoder=options))
