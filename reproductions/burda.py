@@ -11,9 +11,9 @@ arXiv:1810.04152; a reproduction has 84.32.
 ``--scale 0.01`` runs the same stages on a hundredth of the epochs; its numbers are kept apart.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ import torch
 
 import fourfold as ff
 
-from .flat_table import STOPPED, Entry, plan_of
-from .measure import measured
-from .slices import Limit, OutOfTime, held, trained
-from .store import HOME, keep, kept
+from .flat_table import Entry, plan_of
+from .lines import STOPPED, Line, Table, fill, parser_of
+from .slices import Limit
+from .store import HOME
 
-__all__ = ["RUNS", "TRAINING", "main"]
+__all__ = ["RUNS", "STOPPED", "TRAINING", "main"]
 
 NAME, EPOCHS = "burda", 3280
 TRAINING: dict[str, Any] = {"batch_size": 20, "lr": 1e-3, "lr_schedule": "burda", "eps": 1e-4, "seed": 0}
@@ -40,45 +40,17 @@ RUNS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and measure in slices; 0: all there, 3: run again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = parser_of(__doc__, list(RUNS), Path("runs/burda"))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the 3,280 epochs")
     parser.add_argument("--samples", type=int, default=5000, help="K of the NLL")
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-    parser.add_argument("--runs", type=Path, default=Path("runs/burda"))
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    data = ff.data.load(given.data, split="burda" if given.data == "mnist" else None)
-    limit, states = Limit(given.minutes), [0]
-    for name in given.only:
-        with held(given.runs / f"{name}.lock") as mine:
-            if not mine:
-                print(f"{name}: another process is at it")
-            states.append(_made(name, data, given, limit) if mine else STOPPED)
-        if limit.over:
-            return STOPPED
-    return max(states)
-
-
-def _made(name: str, data: ff.DataSet, given: argparse.Namespace, limit: Limit) -> int:
     whole_thing = (given.scale, given.data, given.samples) == (1.0, "mnist", 5000)
-    home, epochs = HOME if whole_thing else given.runs, given.scale * EPOCHS
-    plan = plan_of(RUNS[name])
-    if plan is None:
-        print(f"{name}: there is no recipe {RUNS[name].recipe} (yet)")
-        return 0
-    if any(row["protocol"]["entry"] == name for row in kept(NAME, home)):
-        return 0
-    try:
-        run = trained(given.runs / name, plan, data, limit, epochs, quiet=True, **TRAINING)
-        rows, _ = measured(run, limit, given.samples, None, {"entry": name, "epochs": epochs, **TRAINING})
-    except OutOfTime:
-        print(f"{name}: time is up, all is saved; run again to go on")
-        return STOPPED
-    keep(NAME, rows, home)
-    return 0
+    data = cache(lambda: ff.data.load(given.data, split="burda" if given.data == "mnist" else None))
+    budget = data, given.scale * EPOCHS, given.samples, None, TRAINING
+    lines = {name: Line(RUNS[name].recipe, plan_of(RUNS[name]), *budget) for name in given.only}
+    return fill(Table(NAME, HOME if whole_thing else given.runs, given.runs), lines, Limit(given.minutes))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ standard errors of the paired differences. Those are errors over test images: an
 line too, and nothing here says by how much.
 """
 
-__all__ = ["CLAIMS", "PROMISES", "Promise", "compared", "main", "promised"]
+__all__ = ["CLAIMS", "PROMISES", "Promise", "compared", "main", "pm", "promised", "row_of"]
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from fourfold._files import whole
 from fourfold.evaluation import paired
 
 from .flat_table import NAME, PLAN
-from .store import HOME, kept
+from .store import HOME, arrays_of, kept
 
 #: (lower, higher, why): the NLL of the first is expected below that of the second.
 CLAIMS = (
@@ -67,21 +67,22 @@ images, of one training seed each: another seed moves a line as well.
 """
 
 
-def compared(lower: str, higher: str, home: Path = HOME) -> dict[str, Any]:
+def compared(lower: str, higher: str, home: Path = HOME, table: str = NAME) -> dict[str, Any]:
     """NLL(lower) − NLL(higher) over the images of both, with a verdict.
 
     Raises:
         ValueError: if the two were not measured on the same binarised images.
     """
-    rows = {name: _row(name, "nll_is", home) for name in (lower, higher)}
+    rows = {name: row_of(name, "nll_is", home, table) for name in (lower, higher)}
     missing = [name for name, row in rows.items() if row is None]
     told: dict[str, Any] = {"lower": lower, "higher": higher}
     if missing:
         return {**told, "verdict": f"not there yet: {', '.join(missing)}"}
-    seen = {json.dumps([row["protocol"]["images"], row["estimator"]]) for row in rows.values() if row}
-    if len(seen) > 1:
-        raise ValueError(f"compare: {lower} and {higher} were not measured alike on the same images: {sorted(seen)}.")
-    found = paired(_nll(lower, home), _nll(higher, home))
+    seen = [[row["protocol"]["images"], row["estimator"]] for row in rows.values() if row]
+    estimators = {how for _, how in seen if not how.startswith("exact")}  # what is exact goes with any estimate
+    if len({images for images, _ in seen}) > 1 or len(estimators) > 1:
+        raise ValueError(f"compare: {lower} and {higher} were not measured alike on the same images: {seen}.")
+    found = paired(_nll(lower, home, table), _nll(higher, home, table))
     mean, error = found.difference, found.standard_error
     if error is None:
         return {**told, "verdict": "an NLL is not finite", "n": found.n}
@@ -93,7 +94,7 @@ def compared(lower: str, higher: str, home: Path = HOME) -> dict[str, Any]:
 
 def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:
     """The mean test rate of a recipe beside what it promised."""
-    row = _row(name, "rate", home)
+    row = row_of(name, "rate", home)
     if row is None:
         return {"recipe": name, "promise": promise.said, "verdict": "not there yet"}
     wanted = promise.wanted(row["protocol"]["arguments"])
@@ -111,13 +112,14 @@ def promised(name: str, promise: Promise, home: Path = HOME) -> dict[str, Any]:
     }
 
 
-def _row(name: str, metric: str, home: Path) -> dict[str, Any] | None:
-    rows = (row for row in kept(NAME, home) if row["protocol"]["entry"] == name and row["metric"] == metric)
+def row_of(name: str, metric: str, home: Path = HOME, table: str = NAME) -> dict[str, Any] | None:
+    """The row of this metric in a line of the table; ``None`` where there is none."""
+    rows = (row for row in kept(table, home) if row["protocol"]["entry"] == name and row["metric"] == metric)
     return next(rows, None)
 
 
-def _nll(name: str, home: Path) -> np.ndarray:
-    with np.load(home / "flat" / f"{name}.npz") as arrays:
+def _nll(name: str, home: Path, table: str) -> np.ndarray:
+    with np.load(arrays_of(table, name, home)) as arrays:
         return arrays["nll_is"].astype(np.float64)
 
 
@@ -128,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = parser.parse_args(arguments).home
     claims = [{**compared(a, b, home), "because": why} for a, b, why in CLAIMS]
     promises = [promised(name, promise, home) for name, promise in PROMISES.items()]
-    others = [name for name in PLAN if name != "vae" and _row(name, "nll_is", home)]
-    against = [compared(name, "vae", home) for name in others] if _row("vae", "nll_is", home) else []
+    others = [name for name in PLAN if name != "vae" and row_of(name, "nll_is", home)]
+    against = [compared(name, "vae", home) for name in others] if row_of("vae", "nll_is", home) else []
     against.sort(key=lambda one: one.get("difference", float("inf")))
     text = _page(claims, promises, against)
     found = {"claims": claims, "promises": promises, "against_vae": [_plainly(one) for one in against]}
@@ -148,7 +150,7 @@ def _plainly(one: dict[str, Any]) -> dict[str, Any]:
 def _page(claims: list[dict[str, Any]], promises: list[dict[str, Any]], against: list[dict[str, Any]]) -> str:
     lines = [_HEAD, "## What was expected\n", "| expected | because of | difference | verdict |", "|---|---|---|---|"]
     for one in claims:
-        lines.append(f"| {one['lower']} < {one['higher']} | {one['because']} | {_pm(one)} | {one['verdict']} |")
+        lines.append(f"| {one['lower']} < {one['higher']} | {one['because']} | {pm(one)} | {one['verdict']} |")
     lines += ["\n## Promised rates\n", "| recipe | promise | wanted | rate | verdict |", "|---|---|---|---|---|"]
     for one in promises:
         wanted = f"{one['wanted']:.2f}" if "wanted" in one else "–"
@@ -156,11 +158,12 @@ def _page(claims: list[dict[str, Any]], promises: list[dict[str, Any]], against:
         lines.append(f"| {one['recipe']} | {one['promise']} | {wanted} | {rate} | {one['verdict']} |")
     if against:
         lines += ["\n## All against the VAE\n", "| recipe | NLL − that of vae |", "|---|---|"]
-        lines += [f"| {one['lower']} | {_pm(one)} |" for one in against]
+        lines += [f"| {one['lower']} | {pm(one)} |" for one in against]
     return "\n".join(lines) + "\n"
 
 
-def _pm(one: dict[str, Any]) -> str:
+def pm(one: dict[str, Any]) -> str:
+    """The difference and its error, or a dash."""
     return f"{one['difference']:+.3f} ± {one['standard_error']:.3f}" if "difference" in one else "–"
 
 

@@ -1,6 +1,6 @@
 """The table of flat recipes as Markdown."""
 
-__all__ = ["page"]
+__all__ = ["by_entry", "cell", "page"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +18,7 @@ The time is that of training, on {threads} thread(s) of a shared machine.
 
 def page(rows: Sequence[dict[str, Any]], order: Sequence[str]) -> str:
     """One line an entry, in this order; what does not exist is a dash, and the reason stands below."""
-    entries: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        entries.setdefault(row["protocol"]["entry"], {})[row["metric"]] = row
+    entries = by_entry(rows)
     anywhere = {metric: row for found in entries.values() for metric, row in found.items()}
     nll = anywhere.get("nll_is")
     head = _HEAD.format(
@@ -38,14 +36,23 @@ def page(rows: Sequence[dict[str, Any]], order: Sequence[str]) -> str:
     return head + "".join(_line(name, entries[name]) for name in names) + notes
 
 
+def by_entry(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Entry → metric → row."""
+    entries: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        entries.setdefault(row["protocol"]["entry"], {})[row["metric"]] = row
+    return entries
+
+
 def _line(name: str, found: dict[str, dict[str, Any]]) -> str:
     columns = ("elbo", "nll_is", "rate", "active_units", "distortion", "reconstruction_mse")
     minutes = found["distortion"]["protocol"]["training_seconds"] / 60
-    cells = [_cell(found[metric], metric) if metric in found else "–" for metric in columns]
+    cells = [cell(found[metric], metric) if metric in found else "–" for metric in columns]
     return "| " + " | ".join([name, *cells, f"{minutes:.1f}"]) + " |\n"
 
 
-def _cell(row: dict[str, Any], metric: str) -> str:
+def cell(row: dict[str, Any], metric: str) -> str:
+    """The value and its error, −ELBO for the ELBO."""
     value, error = float(row["value"]), row["standard_error"]
     if metric == "active_units":
         return f"{value:.0f}"

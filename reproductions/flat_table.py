@@ -12,28 +12,26 @@ sampling with K = 5,000. A point posterior has no rate, so no bound: its reconst
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import fourfold as ff
-from fourfold._files import whole
 from fourfold.plan import Plan
 from fourfold.recipes import TABLE
 
 from .flat_page import page
-from .measure import measured
-from .slices import Limit, OutOfTime, held, trained
-from .store import HOME, keep, kept, locked
+from .lines import STOPPED, Line, Table, fill, parser_of
+from .slices import Limit
+from .store import HOME
 
-__all__ = ["PLAN", "TRAINING", "Entry", "Options", "main", "plan_of"]
+__all__ = ["PLAN", "STOPPED", "TRAINING", "Entry", "Options", "main", "plan_of"]
 
-NAME, STOPPED = "flat_table", 3
+NAME = "flat_table"
 COMMON: dict[str, Any] = {"latent": 50, "hidden": (200, 200), "activation": "tanh"}
 TRAINING: dict[str, Any] = {"batch_size": 100, "lr": 1e-3, "lr_schedule": "decay:0.1:0.4", "seed": 0, "log_steps": 600}
 
@@ -106,21 +104,18 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the lines that are missing; 0: all there, 1: something failed, 3: time is up or others are at the rest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(PLAN), metavar="NAME", default=list(PLAN), help="these lines")
+    parser = parser_of(__doc__, list(PLAN), Options.runs)
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="I/N", help="every N-th line from the I-th")
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so many; run again to go on")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=float, default=Options.epochs)
     parser.add_argument("--samples", type=int, default=Options.samples, help="K of the NLL")
     parser.add_argument("--images", type=int, default=Options.images, help="test images of the NLL")
     parser.add_argument("--data", choices=("mnist", "digits"), default=Options.data)
-    parser.add_argument("--runs", type=Path, default=Options.runs)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     options = Options(given.epochs, given.samples, given.images, given.data, given.runs, Limit(given.minutes))
     first, step = given.part
-    return _made(given.only[first - 1 :: step], options)
+    table = Table(NAME, options.home, options.runs, lambda rows: page(rows, list(PLAN)))
+    return fill(table, _lines(given.only[first - 1 :: step], options), options.limit)
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -130,29 +125,10 @@ def _part(text: str) -> tuple[int, int]:
     return int(part), int(whole_)
 
 
-def _made(names: Sequence[str], options: Options) -> int:
-    data, failed = options.load(), False
-    for name in names:
-        plan = plan_of(PLAN[name])
-        if plan is None:
-            print(f"{name}: there is no recipe {PLAN[name].recipe} (yet)")
-            continue
-        with held(options.runs / f"{name}.lock") as mine:
-            if not mine:
-                print(f"{name}: another process is at it")
-            elif not _done(name, options):
-                print(f"{name}: training", flush=True)
-                try:
-                    _line(name, plan, data, options)
-                except OutOfTime:
-                    print(f"{name}: time is up, all is saved; run again to go on")
-                    return STOPPED
-                except Exception:  # one recipe that fails must not take the night from the others
-                    traceback.print_exc()
-                    failed = True
-    if failed:
-        return 1
-    return 0 if all(_done(name, options) for name in names if plan_of(PLAN[name])) else STOPPED
+def _lines(names: Sequence[str], options: Options) -> dict[str, Line]:
+    data, epochs = cache(options.load), options.epochs
+    budget = data, epochs, options.samples, options.images, TRAINING
+    return {name: Line(PLAN[name].recipe, plan_of(PLAN[name]), *budget) for name in names}
 
 
 def plan_of(entry: Entry) -> Plan | None:
@@ -162,30 +138,6 @@ def plan_of(entry: Entry) -> Plan | None:
     recipe = TABLE[entry.recipe]
     common = {name: value for name, value in COMMON.items() if name in recipe.signature}
     return recipe(**{**common, **entry.arguments})
-
-
-def _done(name: str, options: Options) -> bool:
-    return any(row["protocol"].get("entry") == name for row in kept(NAME, options.home))
-
-
-def _line(name: str, plan: Plan, data: ff.DataSet, options: Options) -> None:
-    """Train, measure, keep: arrays first, so that what has rows has arrays."""
-    folder = options.runs / name
-    run = trained(folder, plan, data, options.limit, options.epochs, quiet=True, **TRAINING)
-    said = {"entry": name, "epochs": options.epochs, **TRAINING}
-    rows, arrays = measured(run, options.limit, options.samples, options.images, said)
-    _keep_arrays(folder / "per_datum.npz", arrays)
-    if "nll_is" in arrays:  # the compact form, from which paired differences can be found again
-        _keep_arrays(options.home / "flat" / f"{name}.npz", {"nll_is": arrays["nll_is"].astype(np.float32)})
-    keep(NAME, rows, options.home)
-    with locked(NAME, options.home), whole(options.home / f"{NAME}.md") as file:
-        file.write(page(kept(NAME, options.home), list(PLAN)).encode())
-
-
-def _keep_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where results of reproductions are kept: one JSON file a table, one protocol row each."""
 
-__all__ = ["HOME", "kept", "keep", "locked"]
+__all__ = ["HOME", "arrays_of", "keep", "kept", "locked"]
 
 import json
 from collections.abc import Iterator, Sequence
@@ -36,6 +36,11 @@ def kept(name: str, home: Path = HOME) -> list[dict[str, Any]]:
     """The rows of a table; none where there is no table yet."""
     path = home / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else []
+
+
+def arrays_of(name: str, entry: str, home: Path = HOME) -> Path:
+    """The file with the NLLs of an entry datum by datum."""
+    return home / name.removesuffix("_table") / f"{entry}.npz"
 
 
 @contextmanager

@@ -1,0 +1,87 @@
+"""The lines of the table of deep models, each with a schedule of its own: on a CPU in minutes, and in full on a GPU."""
+
+__all__ = ["DATA", "SHORT", "Entry"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import fourfold as ff
+
+from .pooled import mnist_14
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line: a recipe, its arguments, its data, and its budget.
+
+    Args:
+        recipe: its name.
+        arguments: of the recipe.
+        epochs: of training.
+        minutes: of CPU that training may take; of a GPU for a line in full.
+        data: a name in ``DATA``.
+        training: options of training.
+        samples: K of the NLL.
+        images: the NLL is of the first so many test data.
+        small: arguments of the recipe in a trial on digits.
+    """
+
+    recipe: str
+    arguments: dict[str, Any]
+    epochs: float
+    minutes: float
+    data: str = "mnist"
+    training: dict[str, Any] = field(default_factory=dict)
+    samples: int = 1000
+    images: int = 2000
+    small: dict[str, Any] = field(default_factory=dict)
+
+
+#: Name → the data; loaded once.
+DATA: dict[str, Callable[[], ff.DataSet]] = {
+    "mnist": cache(lambda: ff.data.load("mnist", split="burda")),
+    "mnist_14": cache(mnist_14),
+}
+
+_FALLING = {"batch_size": 100, "lr": 1e-3, "lr_schedule": "decay:0.1:0.4"}
+
+# Hierarchies of dense layers: the sizes of the paper, 30 epochs for its 2,000.
+_WARM_UP = "linear:0.001:1:4000"  # 7 epochs of 30; the paper has 200 of 2,000
+_LEVELS = {"latents": (64, 32, 16, 8, 4), "hidden": (512, 256, 128, 64, 64), "activation": "leaky_relu:0.1"}
+_TRICKS = {**_LEVELS, "batch_norm": True, "beta_schedule": _WARM_UP}
+_PLAIN = {**_LEVELS, "batch_norm": False, "beta_schedule": "linear:1:1:1"}  # 1 throughout: lvae has its own default
+_DENSE: dict[str, Any] = {"epochs": 30, "minutes": 10, "training": _FALLING}
+
+# Pixel by pixel. A convolutional encoder leaves z idle for long on images so small; a draw costs a whole PixelCNN.
+_PIXELS: dict[str, Any] = {
+    "minutes": 10,
+    "data": "mnist_14",
+    "training": {"batch_size": 100, "lr": 2e-3, "lr_schedule": "cosine"},
+    "samples": 250,
+    "images": 1000,
+}
+_DEPTH = {"layers": 2, "filters": 16, "kernel": 3}
+_CODE = {"latent": 16, "network": "dense", "hidden": (256,)}
+
+# Convolutional ones on 28 × 28: few epochs, and few draws, are what a CPU has time for.
+_FEW: dict[str, Any] = {"minutes": 15, "samples": 250, "images": 1000}
+
+#: On a CPU.
+SHORT: dict[str, Entry] = {
+    "vae": Entry("vae", {"latent": 64, "hidden": (512, 512), "activation": "leaky_relu:0.1"}, **_DENSE),
+    "lvae": Entry("lvae", _TRICKS, **_DENSE),
+    "hvae": Entry("hvae", _TRICKS, **_DENSE),
+    "hvae_plain": Entry("hvae", _PLAIN, **_DENSE),
+    "lvae_plain": Entry("lvae", _PLAIN, **_DENSE),
+    "variational_ladder": Entry(
+        "variational_ladder", {"latents": (10, 10, 10), "network": "dense", "hidden": 256}, **_DENSE
+    ),
+    "vae_14": Entry("vae", _CODE, 60, **_PIXELS),
+    "pixel_cnn": Entry("pixel_cnn", _DEPTH, 16, **_PIXELS),
+    "pixel_vae": Entry("pixel_vae", {**_DEPTH, **_CODE, "beta_schedule": "linear:0:1:3000"}, 16, **_PIXELS),
+    "vlae": Entry(
+        "vlae", {"window": (4, 2), "layers": 2, "filters": 16, **_CODE, "flow_hidden": (100, 100)}, 16, **_PIXELS
+    ),
+}
