@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fourfold.distributions import Distribution
 from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, TokenDecoder, pixel_cnn, token_sequence
 from fourfold.models import VAE, VQVAE, Direct, Model
 from fourfold.networks import (
+    AttentionSizes,
     Codebook,
     Convolutional,
     Dense,
@@ -165,9 +166,10 @@ def quantised(make: Callable[[], Quantiser], learned: bool, condition: Condition
 
 def sentences(cell: str, condition: Condition | None) -> VAE:
     """A decoder of tokens given z, and c by a network of both."""
-    shape, sizes = None if condition is None else condition.shape, RecurrentSizes(WORDS, 3, 4, cell=cell)
+    shape, sizes = None if condition is None else condition.shape, RecurrentSizes(WORDS, 3, 4)
     network = nn.Identity() if shape is None else NETWORKS["dense"]
-    p_x = token_sequence(network, (L,), (LONG,), shape, decoder=TokenDecoder(sizes, L))
+    down = AttentionSizes(WORDS, LONG, 4) if cell == "transformer" else replace(sizes, cell=cell)
+    p_x = token_sequence(network, (L,), (LONG,), shape, decoder=TokenDecoder(down, L))
     q = gaussian(partial(Recurrent, sizes=sizes), (LONG,), L, shape)
     return VAE(q, StandardNormal(L), p_x, condition)
 
@@ -234,7 +236,7 @@ CASES += [
         Case(
             f"sentences-{cell}-{given}", partial(sentences, cell, CONDITIONS[given]), CONDITIONS[given], sentences=True
         )
-        for cell, given in (("lstm", "none"), ("gru", "none"), ("lstm", "label"))
+        for cell, given in (("lstm", "none"), ("gru", "none"), ("transformer", "none"), ("lstm", "label"))
     ),
     Case("words_given", partial(words_given, Condition.label(4)), Condition.label(4), sentences=True),
 ]

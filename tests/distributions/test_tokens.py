@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from fourfold._tokens import EOS, PAD, UNK
 from fourfold.distributions import TokenHead, TokenSequence
-from fourfold.networks import RecurrentSizes, RecurrentTokens
+from fourfold.networks import AttentionSizes, AttentionTokens, RecurrentSizes, RecurrentTokens
 from fourfold.noise import Noise
 
 WORDS, T, Z = 5, 3, 2  # <pad> <eos> <unk> a b
@@ -21,6 +21,9 @@ KINDS = {
     "first state alone": {"cell": "gru", "repeated": False},
     "inputless": {"cell": "lstm", "inputless": True},
     "nothing given": {"cell": "lstm", "given": None},
+    "transformer": {"heads": 2, "layers": 2},
+    "transformer, inputless": {"heads": 2, "inputless": True},
+    "transformer, nothing given": {"heads": 2, "given": None},
 }
 
 
@@ -31,7 +34,10 @@ def head(kind: str, length: int = T, words: int = WORDS) -> TokenHead:
     how = {key: told.pop(key) for key in ("repeated", "inputless") if key in told}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = RecurrentTokens(RecurrentSizes(words, embedding=4, hidden=6, **told), given, **how)
+        if kind.startswith("transformer"):
+            network: nn.Module = AttentionTokens(AttentionSizes(words, length + 4, 6, **told), given, **how)
+        else:
+            network = RecurrentTokens(RecurrentSizes(words, embedding=4, hidden=6, **told), given, **how)
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.8)
     return TokenHead((length,), network, None if given is None else (given,))
@@ -77,7 +83,7 @@ def test_log_prob_is_the_product_of_the_steps(kind: str, double: None) -> None:
         assert_close(p.log_prob(row.expand(*lead, T)), total, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "nothing given"])
+@pytest.mark.parametrize("kind", ["lstm", "nothing given", "transformer"])
 def test_padding_changes_nothing(kind: str, double: None) -> None:
     p = made(kind)
     rows = every_event()
@@ -110,8 +116,9 @@ def test_draws_come_as_often_as_they_are_probable(kind: str) -> None:
     assert ((found.float().mean(0) - mass).abs() < 4 * (mass * (1 - mass) / n).sqrt() + 1e-4).all()
 
 
-def test_a_draw_does_not_depend_on_its_neighbours() -> None:
-    p = made("gru", length=6)
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
+def test_a_draw_does_not_depend_on_its_neighbours(kind: str) -> None:
+    p = made(kind, length=6)
     both = p.sample(Noise(3))
     numbers = Noise(3).uniform((2, 6))
     from fourfold.noise import Replay

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fourfold.networks import Recurrent, RecurrentSizes, RecurrentTokens
+from fourfold.networks import AttentionSizes, AttentionTokens, Recurrent, RecurrentSizes, RecurrentTokens
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -60,3 +60,23 @@ def test_sizes_that_are_none(unchecked: None) -> None:
         RecurrentSizes(9, hidden=0)
     with pytest.raises(ValueError, match=r"wanted a sequence \(T,\), got \(1, 6, 5\)"):
         Recurrent((1, 6, 5), (2,), sizes=RecurrentSizes(9))
+
+
+def test_a_transformer_sees_what_came_before_and_nothing_else(double: None) -> None:
+    """A token that is changed changes the states after it, and those alone."""
+    net = AttentionTokens(AttentionSizes(9, 6, 8, layers=2, heads=2), 2)
+    tokens, z = torch.tensor([[3, 4, 5, 6, 7, 1]]), torch.ones(1, 2)
+    for place in range(6):
+        found = net.hidden(tokens, z)[0, place]
+        for other in range(6):
+            changed = tokens.clone()
+            changed[0, other] = 8
+            differs = not torch.allclose(net.hidden(changed, z)[0, place], found, rtol=0, atol=1e-12)
+            assert differs == (other < place)
+
+
+def test_sizes_of_a_transformer(unchecked: None) -> None:
+    with pytest.raises(ValueError, match="heads: wanted a divisor of the width 6, got 4"):
+        AttentionSizes(9, 5, 6)
+    with pytest.raises(ValueError, match="words: wanted 3 at least, got 2"):
+        AttentionSizes(2, 5, 8)

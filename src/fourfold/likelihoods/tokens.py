@@ -1,4 +1,4 @@
-"""Likelihoods of token sequences: a recurrent decoder, given z or alone."""
+"""Likelihoods of token sequences: a recurrent decoder or a transformer, given z or alone."""
 
 __all__ = ["LanguageModel", "TokenDecoder", "token_sequence"]
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from .._shapes import Shape
 from ..conditional import NetworkConditional, Prior
 from ..distributions import TokenHead, TokenSequence
-from ..networks import NetworkLike, RecurrentSizes, RecurrentTokens, build
+from ..networks import AttentionSizes, AttentionTokens, NetworkLike, RecurrentSizes, RecurrentTokens, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,14 @@ class TokenDecoder:
     """How a decoder of token sequences is made, and how z gets into it.
 
     Args:
-        sizes: of the cell and its embeddings, and how many words there are.
+        sizes: of the cell and its embeddings, or of the transformer, and how many words there are.
         features: how many numbers the network of z makes.
-        repeated: whether these join every token's embedding, or make the first state alone.
+        repeated: whether these join every token's embedding, or make a cell's first state alone; a transformer has no
+            first state, and takes them with every token.
         inputless: the tokens before are not seen at all.
     """
 
-    sizes: RecurrentSizes
+    sizes: RecurrentSizes | AttentionSizes
     features: int = 16
     repeated: bool = True
     inputless: bool = False
@@ -33,6 +34,8 @@ def token_sequence(
     network: NetworkLike, latent: Shape, data: Shape, condition: Shape | None = None, *, decoder: TokenDecoder
 ) -> NetworkConditional:
     """p(x | z, c) = Π p(x_t | x_<t, z, c) by an LSTM or GRU, whose first state the network's features of z make.
+
+    Or by a transformer, where the sizes are of one: it adds the features to every token.
 
     Args:
         network: z (and c) to features: a factory, or a module of yours; ``nn.Identity()`` will do where ``features``
@@ -56,12 +59,12 @@ def token_sequence(
         torch.Size([7, 1])
     """
     given = (decoder.features,)
-    made = RecurrentTokens(decoder.sizes, *given, repeated=decoder.repeated, inputless=decoder.inputless)
-    return NetworkConditional(build(network, latent, given, condition), TokenHead(data, made, given), latent, condition)
+    head = TokenHead(data, _network(decoder, *given), given)
+    return NetworkConditional(build(network, latent, given, condition), head, latent, condition)
 
 
 class LanguageModel(Prior):
-    """p(x) = Π p(x_t | x_<t) by an LSTM or GRU without latents, for ``Direct``.
+    """p(x) = Π p(x_t | x_<t) by an LSTM, a GRU or a transformer without latents, for ``Direct``.
 
     Args:
         data: (T,).
@@ -82,8 +85,14 @@ class LanguageModel(Prior):
 
     def __init__(self, data: Shape, decoder: TokenDecoder) -> None:
         super().__init__()
-        self.head = TokenHead(data, RecurrentTokens(decoder.sizes, inputless=decoder.inputless))
+        self.head = TokenHead(data, _network(decoder, None))
         self.event, self.support = self.head.event, self.head.support
 
     def forward(self, c: Tensor | None = None) -> TokenSequence:
         return self.head.alone()
+
+
+def _network(decoder: TokenDecoder, given: int | None) -> RecurrentTokens | AttentionTokens:
+    if isinstance(decoder.sizes, AttentionSizes):
+        return AttentionTokens(decoder.sizes, given, inputless=decoder.inputless)
+    return RecurrentTokens(decoder.sizes, given, repeated=decoder.repeated, inputless=decoder.inputless)

@@ -2,6 +2,8 @@
 
 __all__ = [
     "ACTIVATIONS",
+    "AttentionSizes",
+    "AttentionTokens",
     "MERGES",
     "NETWORKS",
     "BatchNorm",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 from .activations import ACTIVATIONS
+from .attention import AttentionSizes, AttentionTokens
 from .build import NetworkFactory, NetworkLike, build
 from .convolutional import Convolutional, Residual
 from .dense import Dense

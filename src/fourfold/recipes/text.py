@@ -6,17 +6,19 @@ from functools import partial
 
 from torch import nn
 
+from .._checks import choice
 from ..data import DataSpec
 from ..likelihoods import LanguageModel, TokenDecoder, token_sequence
 from ..models import VAE, Corruption, Direct, WordDropout
-from ..networks import Recurrent, RecurrentSizes
+from ..networks import AttentionSizes, Recurrent, RecurrentSizes
+from ..networks.recurrent import CELLS
 from ..objectives import ELBO
 from ..plan import Recipe, recipe
 from ..posteriors import gaussian
 from ..priors import StandardNormal
 from .choose import GAUSSIAN, NORMAL, beta_of
 
-_TOKENS = "autoregressive over tokens, an LSTM or GRU: a categorical over the words"
+_TOKENS = "autoregressive over tokens, an LSTM, a GRU or a transformer: a categorical over the words"
 _PUBLISHED = (
     "Penn Treebank, test perplexity: RNN language model 116, VAE 119, a bound; without inputs over 600 and 380 "
     "(Bowman et al. 2015)"
@@ -46,10 +48,10 @@ def rnn_lm(
     """The recurrent language model: every word given those before it, no latents.
 
     Args:
-        embedding: how many numbers stand for a word.
+        embedding: how many numbers stand for a word; in a transformer it is hidden.
         hidden: width of the state.
         layers: of the cell, one on top of the other.
-        cell: lstm or gru.
+        cell: lstm, gru, or transformer.
         word_dropout: share of the words before that is shown as <unk> in training; 1 never shows any, in use neither.
     """
     sizes = _sizes(data, (embedding, hidden, layers, cell), "rnn_lm")
@@ -87,32 +89,40 @@ def sentence_vae(
 
     Args:
         latent: size of z.
-        embedding: how many numbers stand for a word, in the encoder and in the decoder, each with its own.
+        embedding: how many numbers stand for a word, in the encoder and in the decoder, each with its own; in a
+            transformer it is hidden.
         hidden: width of the states.
         layers: of each cell, one on top of the other.
-        cell: lstm or gru.
+        cell: lstm, gru, or transformer, which is the decoder alone: the encoder is an LSTM then.
         word_dropout: share of the words before that the decoder is shown as <unk>, in training; 1 is the inputless
             decoder, which never sees any.
-        repeated: whether z joins every word that the decoder sees, or makes its first state alone, as in the paper.
+        repeated: whether z joins every word that the decoder sees, or makes its first state alone, as in the paper; a
+            transformer has no other way.
         draws: draws of z for each datum in training.
         beta_schedule: weight of the rate over the steps, such as logistic:1:2500:0.0025 or linear:0:1:2000; 1 if not
             given.
     """
     sizes = _sizes(data, (embedding, hidden, layers, cell), "sentence_vae")
     dropout, inputless = _dropout(word_dropout, "sentence_vae")
-    q = gaussian(partial(Recurrent, sizes=sizes), data.shape, latent)
+    up = sizes if isinstance(sizes, RecurrentSizes) else RecurrentSizes(sizes.words, embedding, hidden, layers)
+    q = gaussian(partial(Recurrent, sizes=up), data.shape, latent)
     decoder = TokenDecoder(sizes, latent, repeated, inputless)
     p_x = token_sequence(nn.Identity(), (latent,), data.shape, decoder=decoder)
     model = VAE(q, StandardNormal(latent), p_x, decoder_inputs=dropout)
     return Recipe(model, ELBO(beta_of(1.0, beta_schedule), draws))
 
 
-def _sizes(data: DataSpec, sizes: tuple[int, int, int, str], owner: str) -> RecurrentSizes:
+def _sizes(data: DataSpec, sizes: tuple[int, int, int, str], owner: str) -> RecurrentSizes | AttentionSizes:
     if data.vocabulary is None:
         raise ValueError(
             f"recipe {owner} needs sentences, such as --data sentences or a .txt file. For others take vae."
         )
-    return RecurrentSizes(data.vocabulary.known, *sizes)
+    words, (embedding, hidden, layers, cell) = data.vocabulary.known, sizes
+    choice(cell, (*CELLS, "transformer"), f"{owner}: cell")
+    if cell == "transformer":
+        heads = max(n for n in (1, 2, 4) if hidden % n == 0)
+        return AttentionSizes(words, data.shape[0], hidden, layers, heads)
+    return RecurrentSizes(words, embedding, hidden, layers, cell)
 
 
 def _dropout(share: float, owner: str) -> tuple[Corruption | None, bool]:
