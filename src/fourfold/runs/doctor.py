@@ -67,6 +67,7 @@ def _facts(run: "Run") -> Facts:
         steps=run.outcome.step,
         levels=spec.get("levels"),
         dequantised=run.view.dequantize,
+        fresh="init_from" not in record,
         underway=not all(_there(*pair) for pair in _weights(run).values()),
     )
 
@@ -133,7 +134,7 @@ def _history(run: "Run") -> History | None:
                 np.array([row[name] for row in told], dtype=np.float64)
                 for name in ("epoch", key, "train/objective [nats]")
             )
-            return History(epochs, values, train, part == "validation", "init_from" not in run.folder.record())
+            return History(epochs, values, train, part == "validation")
     return None
 
 

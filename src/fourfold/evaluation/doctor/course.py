@@ -58,9 +58,11 @@ def finished(standing: Standing, facts: Facts) -> list[Answer]:
     return [*answers, Diagnosis("unfinished", "serious", " ".join(said), tuple(measured), tuple(remedies))]
 
 
-def converged(history: History | None, facts: Facts) -> Answer:
+def converged(history: History | None, standing: Standing, facts: Facts) -> Answer:
     """Whether the objective stands still: its slope over the last third of training, against its scatter."""
     name = "convergence"
+    if facts.fresh and standing.step < _FEW_STEPS:
+        return _too_short(standing, facts, ())
     if history is None or len(history.epochs) < 2:
         return Unchecked(name, "there are fewer than two values of the objective to compare")
     epochs, values = history.epochs, history.objective
@@ -72,30 +74,25 @@ def converged(history: History | None, facts: Facts) -> Answer:
     size = max(abs(float(values[-1])), 1.0)
     if len(values) < 4:
         gain = float(values[-1] - values[-2])
-        if gain <= 1e-3 * size and not (history.fresh and facts.steps < _FEW_STEPS):
+        if gain <= 1e-3 * size:
             return Unchecked(name, f"{len(values)} values of the objective are too few to see a slope in")
-        words = (
-            f"The run is too short to have converged: {epochs[-1]:.3g} epochs, {facts.steps:,} steps. What the {of} "
-            "objective would have done is not to be seen."
-        )
-        measured = (
-            Measured("risen since the value before", gain, "nats", None, 1e-3 * size, "above"),
-            Measured("steps of training", facts.steps, limit=_FEW_STEPS, ill="below"),
-        )
-        return Diagnosis("not_converged", "serious", words, measured, _longer(facts, epochs[-1]))
+        what = f"{of} objective, risen since the value before"
+        return _too_short(standing, facts, (Measured(what, gain, "nats", None, 1e-3 * size, "above"),))
     gain, error, share = _rise(epochs, values)
     measured = (
         Measured("risen over the last third", gain, "nats", error, max(_RISING * size, _LEAST), "above"),
         Measured("its slope as a share of the mean slope", share, "", None, 0.5, "above"),
     )
-    sure, steady = gain > _SURE * error, share > 0.5 and gain > 3e-4 * size and history.fresh
+    sure, steady = gain > _SURE * error, share > 0.5 and gain > 3e-4 * size and facts.fresh
     if not sure or not (gain > max(_RISING * size, _LEAST) or steady):
         return Sound(name, f"the {of} objective stands still over the last third of training", measured[:1])
     severe = gain > _STEEP * size or steady
     words = f"Training stopped too early: the {of} objective was still rising at the end."
     if steady:
         words += " It rose as fast at the end as on the whole: it has hardly begun."
-    return Diagnosis("not_converged", "serious" if severe else "warning", words, measured, _longer(facts, epochs[-1]))
+    return Diagnosis(
+        "not_converged", "serious" if severe else "warning", words, measured, _longer(facts, float(epochs[-1]))
+    )
 
 
 def generalises(
@@ -146,19 +143,31 @@ def _rise(epochs: np.ndarray, values: np.ndarray) -> tuple[float, float, float]:
     return slope * span, error * span, slope / overall if overall > 0 else 0.0
 
 
+def _too_short(standing: Standing, facts: Facts, measured: tuple[Measured, ...]) -> Diagnosis:
+    words = (
+        f"The run is too short to have converged: after {standing.step:,} steps it has hardly begun, and what is said "
+        "below is of a model that is not trained yet."
+    )
+    steps = Measured("steps of training", standing.step, limit=_FEW_STEPS, ill="below")
+    return Diagnosis("not_converged", "serious", words, (*measured, steps), _longer(facts, max(standing.epochs, 5.0)))
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Means of three neighbours: the best of many single values is partly luck."""
+    return np.convolve(values, np.ones(3) / 3, "valid") if len(values) > 3 else values
+
+
 def _diverged(history: History) -> Diagnosis | None:
     """More than half of all that had been won was lost again, and the training objective fell too."""
-    values, best = history.objective, int(history.objective.argmax())
+    values, train = _smooth(history.objective), _smooth(history.train)
+    best = int(values.argmax())
     won, lost = float(values[best] - values[0]), float(values[best] - values[-1])
-    if lost <= max(0.5 * won, _LEAST, _STEEP * abs(values[best])) or history.train[-1] >= history.train[best]:
+    least = max(0.5 * won, _LEAST, _STEEP * abs(float(values[best])))
+    if lost <= least or train[-1] >= train[best]:
         return None
-    words = (
-        f"Training diverged: the objective was best at epoch {history.epochs[best]:.3g}, and fell on all data since."
-    )
-    measured = (
-        Measured("lost since", lost, "nats", None, max(0.5 * won, _STEEP * abs(float(values[best]))), "above"),
-        Measured("won before", won, "nats"),
-    )
+    epoch = history.epochs[best + (len(history.epochs) - len(values)) // 2]
+    words = f"Training diverged: the objective was best at epoch {epoch:.3g}, and fell ever since."
+    measured = (Measured("lost since", lost, "nats", None, least, "above"), Measured("won before", won, "nats"))
     return Diagnosis("diverged", "serious", words, measured, calmer())
 
 
@@ -166,12 +175,11 @@ def _fallen(history: History | None) -> tuple[float, float] | None:
     """How far the validation objective is below its best, and when that was; if training rose all the while."""
     if history is None or not history.held_out or len(history.objective) < 4:
         return None
-    values = history.objective
-    # Means of three neighbours: the best of many single values is partly luck.
-    smooth = np.convolve(values, np.ones(3) / 3, "valid")
+    smooth = _smooth(history.objective)
     best = int(smooth.argmax())
     lost = float(smooth[best] - smooth[-1])
-    enough = lost > max(_FALLEN * abs(float(smooth[best])), _LEAST)
+    scatter = float(np.diff(history.objective, 2).std()) / 6**0.5  # of single values, whatever their trend
+    enough = lost > max(_FALLEN * abs(float(smooth[best])), _LEAST, 2 * scatter)
     return (lost, float(history.epochs[best + 1])) if enough and history.train[-1] > history.train[best + 1] else None
 
 

@@ -22,6 +22,7 @@ class Facts:
         steps: of training.
         levels: of the data, if they are 8-bit.
         dequantised: whether noise is added to these levels.
+        fresh: whether training began with new weights.
         underway: whether a schedule of the objective's weights had not come to its end.
     """
 
@@ -33,6 +34,7 @@ class Facts:
     steps: int = 0
     levels: int | None = None
     dequantised: bool = False
+    fresh: bool = True
     underway: bool = False
 
     @property
@@ -55,14 +57,12 @@ class History:
         objective: on the validation data, ``(T,)``; on the training data where ``held_out`` is false.
         train: on the training data, ``(T,)``.
         held_out: whether there were validation data.
-        fresh: whether training began with new weights.
     """
 
     epochs: np.ndarray
     objective: np.ndarray
     train: np.ndarray
     held_out: bool = True
-    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)

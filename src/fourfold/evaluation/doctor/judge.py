@@ -29,7 +29,7 @@ def checkup(exam: Exam, facts: Facts, standing: Standing, history: History | Non
     answers.append(whole)
     if isinstance(whole, Diagnosis):
         return Checkup.of(answers)
-    answers.append(course.converged(history, facts))
+    answers.append(course.converged(history, standing, facts))
     assert exam.test is not None
     answers.append(course.generalises(history, standing, exam.test, exam.taught, facts))
     answers += [likelihood.data_fit(exam, facts), likelihood.scale_holds(exam, facts)]
