@@ -1,8 +1,9 @@
-"""What 64 images of 28×28 cost to draw from a PixelCNN decoder: kept pixel by pixel, or all made again for each pixel.
+"""What a PixelCNN decoder costs: 64 images of 28×28 to draw, and the same ones to score at many draws of z.
 
 Run with `python -m benchmarks.sampling`. Both draw under the same weights and the same z, both without gradients. The
 naive loop runs the whole network for each of 784 pixels. It is timed on a few of them, spread over the image: each
-costs the same, and what is shown is the time of all.
+costs the same, and what is shown is the time of all. Scored, as importance sampling does, the features of x are made
+once for all draws of z; the base makes them for each draw.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from benchmarks.harness import Candidate, Protocol, compare, machine, positive, 
 
 __all__ = ["main"]
 
-BASE = "naive loop"
+BASE, EACH = "naive loop", "x for each draw"
 _DATA, _PIXELS, _LATENT = (1, 28, 28), 784, 16
 
 
@@ -48,6 +49,29 @@ def pieces(images: int, layers: int, filters: int, tried: int) -> tuple[Callable
     return kept, naive
 
 
+def scores(images: int, layers: int, filters: int, draws: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The two ways to score images at draws of z: features of x made once, or for each draw."""
+    from fourfold.likelihoods import PixelDecoder, pixel_cnn
+    from fourfold.networks import Dense, PixelStacks
+    from fourfold.noise import Noise
+
+    torch.manual_seed(0)
+    decoder = PixelDecoder(stacks=PixelStacks(layers, filters))
+    p = pixel_cnn(partial(Dense, hidden=(100,)), (_LATENT,), _DATA, decoder=decoder)
+    z, x = Noise(0).normal((draws, images, _LATENT)), Noise(1).uniform((images, *_DATA)).round()
+
+    @torch.no_grad()
+    def once() -> None:
+        p(z).log_prob(x)
+
+    @torch.no_grad()
+    def each() -> None:
+        for one in z:
+            p(one).log_prob(x)
+
+    return once, each
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments, race, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,19 +81,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=positive, default=4)
     parser.add_argument("--filters", type=positive, default=16)
     parser.add_argument("--tried", type=positive, default=7, help="pixels of the naive loop; a divisor of 784")
+    parser.add_argument("--draws", type=positive, default=20, help="of z, at which the images are scored")
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
     options = parser.parse_args(arguments)
     if _PIXELS % options.tried:
         parser.error(f"--tried: wanted a divisor of {_PIXELS}, got {options.tried}")
     torch.set_num_threads(options.threads)
     protocol, before = Protocol(options.rounds, 1, "ms/image", 1e3), machine(options.threads)
+    sizes = {"images": options.images, "layers": options.layers, "filters": options.filters}
     kept, naive = pieces(options.images, options.layers, options.filters, options.tried)
     some, share = timed(naive, options.images), options.tried / _PIXELS
     field = [Candidate("kept", timed(kept, options.images)), Candidate(BASE, lambda: some() / share)]
     rows = compare(field, [BASE], protocol)
     show(f"{options.images} images of 28×28", rows, [BASE], protocol)
-    sizes = {"images": options.images, "layers": options.layers, "filters": options.filters, "tried": options.tried}
-    save("sampling", {"sampling": rows}, protocol, {**sizes, "machine": before}, options.out)
+    once, each = (timed(p, options.images) for p in scores(*sizes.values(), options.draws))
+    scored = compare([Candidate("x once", once), Candidate(EACH, each)], [EACH], protocol)
+    show(f"{options.images} images of 28×28 scored at {options.draws} draws of z", scored, [EACH], protocol)
+    sizes |= {"tried": options.tried, "draws": options.draws}
+    save("sampling", {"sampling": rows, "scoring": scored}, protocol, {**sizes, "machine": before}, options.out)
 
 
 if __name__ == "__main__":

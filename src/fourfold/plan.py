@@ -54,6 +54,7 @@ class Player:
         betas: of Adam, if not its usual ones.
         every: its turn comes at every so many steps of the stage, the first time at step ``every − 1``.
         until: step of the stage from which on its turn comes at every step (``every`` > 1), or never again.
+        continues: it goes on with the optimiser of the player of this name in the stage before, moments and all.
     """
 
     objective: nn.Module
@@ -63,6 +64,7 @@ class Player:
     betas: tuple[float, float] | None = None
     every: int = 1
     until: int | None = None
+    continues: bool = False
 
     def due(self, step: int) -> bool:
         """Whether it is this player's turn at this step of the stage."""
@@ -79,12 +81,15 @@ class Stage:
         name: marks its numbers in metrics.jsonl; those of the last stage are not marked.
         share: of the steps of the run; the shares of all stages are scaled to sum to 1.
         model: one that is trained on the way to the recipe's and shares weights with it; ``None`` is the recipe's.
+        moving: sets what moves in the model with the stage's steps (``models.FadeIn``): ``advance(step, steps)`` before
+            each, and ``settled(step, steps)`` tells whether from this one on all stands as at the end.
     """
 
     players: tuple[Player, ...]
     name: str = "main"
     share: float = 1.0
     model: nn.Module | None = None
+    moving: Any = None
 
 
 @dataclass(frozen=True)

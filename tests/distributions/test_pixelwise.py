@@ -19,6 +19,7 @@ from fourfold.distributions import (
     GaussianHead,
     PixelHead,
     Pixelwise,
+    drawn,
 )
 from fourfold.distributions import pixelwise as module
 from fourfold.networks import GatedPixelCNN, PixelStacks
@@ -62,15 +63,62 @@ def test_all_colour_images_sum_to_one(double):
     assert_close(p.log_prob(x).exp().sum(), torch.ones(()), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("at_the_edge", [False, True])
+@pytest.mark.parametrize("event", [(1, 1, 2), (2, 1, 1)], ids=str)
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "bernoulli"])
-def test_all_images_of_two_levels_sum_to_one(family: str, double):
-    """256² images of two pixels."""
+def test_all_images_of_two_levels_sum_to_one(family: str, event: tuple[int, ...], at_the_edge: bool, double):
+    """256² images of two pixels, or of one pixel in two colours; also where nearly all mass is on 254 and 255."""
     levels = torch.arange(256) / 255
-    x = torch.cartesian_prod(levels, levels).reshape(-1, 1, 1, 2)
-    p = head((1, 1, 2), FAMILIES[family]).alone()
+    x = torch.cartesian_prod(levels, levels).reshape(-1, *event)
+    made = head(event, FAMILIES[family])
+    p, k = made.alone(), made.per_element
     with torch.no_grad():
+        if at_the_edge and family != "categorical":  # loc 0.99 and log-scale −4 on [−1, 1]: NVAE counts 254 twice
+            parts = made.network.last.bias.reshape(event[0], -1, k if k == 2 else k // 3)
+            (parts[:, :, 0] if k == 2 else parts[:, 1]).fill_(0.99)
+            (parts[:, :, 1] if k == 2 else parts[:, 2]).fill_(-4.0)
         total = sum(p.log_prob(part).exp().sum() for part in x.split(8192))
     assert total == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "categorical", "discretised_logistic_mixture"])
+def test_green_is_told_of_red_and_blue_of_both(family: str, double):
+    """In what draws and codes, and in what scores: one colour of a pixel changed changes those after it, no other."""
+    made = head((3, 2, 2), FAMILIES[family])
+    with torch.no_grad():  # no influence is hidden by a closed rectifier
+        made.network.hidden.bias.fill_(9.0)
+        made.network.layers[-1].carry.bias.fill_(9.0)
+    x = Noise(1).uniform((3, 2, 2)).round()
+    changed = x.repeat(4, 1, 1, 1)
+    for colour in range(3):
+        changed[1 + colour, colour, 1, 0] = 1 - x[colour, 1, 0]
+    steps, scores = made.alone().expand((4,)).conditionals(), {}
+    piece, where = next(steps)
+    while True:
+        at, value = where.start, changed.reshape(4, 12)[:, where]
+        scores[at // 4, at % 4] = piece.log_prob(torch.ones(4, 1)) - piece.log_prob(torch.zeros(4, 1))
+        try:
+            piece, where = steps.send(value)
+        except StopIteration:
+            break
+    image = made.image(made.network(changed))
+    parallel = image.log_prob_by_element(torch.ones(3, 2, 2)) - image.log_prob_by_element(torch.zeros(3, 2, 2))
+    assert list(scores)[:6] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+    for colour in range(3):
+        assert_close(scores[colour, 2], parallel[:, colour, 1, 0], rtol=0, atol=1e-10)
+        moved = (scores[colour, 2] - scores[colour, 2][0]).abs() > 1e-9
+        assert moved.tolist() == [False, *(other < colour for other in range(3))]
+
+
+@pytest.mark.parametrize("event", [(1, 3, 2), (2, 2, 2)], ids=str)
+def test_a_draw_may_be_watched_and_stays_the_same(event: tuple[int, ...]):
+    p, told = head(event, given=(3,))(Noise(1).normal((4, 3))), []
+    watched = drawn(p, Noise(2), lambda done, total: told.append((done, total)))
+    assert watched.equal(p.sample(Noise(2))) and watched.equal(drawn(p, Noise(2)))
+    assert told == [(i, prod(event)) for i in range(1, prod(event) + 1)]
+    told.clear()
+    plain = Bernoulli(torch.zeros(4, *event), 3)
+    assert drawn(plain, Noise(2), lambda *_: told.append(_)).equal(plain.sample(Noise(2))) and told == []
 
 
 def test_draws_come_as_often_as_they_are_probable(double):

@@ -69,6 +69,20 @@ def test_importance_weights_with_shared_features_are_those_without(double):
     assert_close(trace.log_likelihood, alone, rtol=0, atol=1e-12)
 
 
+def test_importance_sampling_looks_at_x_once_for_all_draws_of_a_chunk(monkeypatch: pytest.MonkeyPatch):
+    from fourfold.data import Batch
+    from fourfold.evaluation import Sampling, nll_importance
+
+    model, images = vae(), []
+    network = model.likelihood.head.network
+    seen = network.seen
+    monkeypatch.setattr(network, "seen", lambda x: (images.append(x.shape[:-3].numel()), seen(x))[1])
+    x = Noise(0).uniform((3, *DATA)).round()
+    found = nll_importance(model, [Batch(x)], Noise(1), Sampling(300, rows_per_chunk=300))
+    # A few chunks of some hundred draws, and the pass that finds the posterior; not one image for each of 900 rows.
+    assert len(found) == 3 and set(images) == {3} and len(images) <= 6
+
+
 def test_a_label_and_z_may_both_be_given():
     model = vae(Condition.label(4))
     c = torch.tensor([0, 1, 2])

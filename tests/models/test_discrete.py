@@ -95,8 +95,8 @@ def test_the_running_means_are_those_of_the_paper(double):
         counts, sums = torch.zeros(4), torch.zeros(4, 2)
         for row in z.reshape(-1, 2):
             nearest = min(range(4), key=lambda j, row=row: float((row - e[j]).norm()))
-            counts[nearest] += 1 / 6
-            sums[nearest] += row / 6
+            counts[nearest] += 1
+            sums[nearest] += row
         n, m = 0.99 * n + 0.01 * counts, 0.99 * m + 0.01 * sums
         smooth = (n + 1e-5) / (n.sum() + 4 * 1e-5) * n.sum()
         e = m / smooth[:, None]
@@ -104,10 +104,12 @@ def test_the_running_means_are_those_of_the_paper(double):
         assert_close(quantiser.usage, n, rtol=0, atol=1e-14)
 
 
-def test_halves_of_a_batch_tell_what_the_whole_tells(double):
-    """Counts and sums are means over the data, so the mean over two processes is that of one."""
+def test_halves_of_a_batch_tell_what_the_whole_tells(double, monkeypatch):
+    """Averaged over two processes, counts and sums are those of one."""
     quantiser, z = VectorQuantiser(RANDOM), Noise(1).normal((6, 3, 2))
-    whole, *halves = (quantiser.summary(part, quantiser.codes(part), Noise(0)) for part in (z, z[:3], z[3:]))
+    whole = quantiser.summary(z, quantiser.codes(z), Noise(0))
+    monkeypatch.setattr("fourfold.networks.quantisers._world", lambda: 2)
+    halves = [quantiser.summary(part, quantiser.codes(part), Noise(0)) for part in (z[:3], z[3:])]
     assert set(whole) == {"code_counts", "code_sums"}
     for name, value in whole.items():
         assert_close((halves[0][name] + halves[1][name]) / 2, value, rtol=0, atol=1e-14)
@@ -130,7 +132,7 @@ def test_the_codebook_starts_from_the_first_batch(double):
     made.after_step(told)
     centres, _ = k_means(told["code_pool"], 3)
     assert made.begun == 1 and made.codebook.equal(centres)
-    assert_close(made.usage.sum(), torch.tensor(4.0))  # four codes a datum
+    assert_close(made.usage.sum(), torch.tensor(120.0))  # four codes for each of thirty data
     assert_close(made.total / made.usage[:, None], centres)
     again = VectorQuantiser(Codebook(3, 2))
     again.load_state_dict(made.state_dict())

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fourfold.conditional import Condition, Conditional
 from fourfold.distributions import DiagonalGaussian, Distribution, Point
-from fourfold.models import BottomUp, Climb, Flush, Hierarchy, Merging, TopDown, merged
+from fourfold.models import BottomUp, Climb, Flush, Hierarchy, Merging, Rung, TopDown, merged
 from fourfold.noise import Noise
 from fourfold.objectives import ELBO, FreeBits
 from fourfold.priors import StandardNormal
+from fourfold.trace import Level
 
 
 class Linear(Conditional):
@@ -56,7 +57,47 @@ def flush() -> TopDown:
     return TopDown(Climb([nn.Identity()] * 2), rungs, Linear(1, 1))
 
 
-MODELS: dict[str, Callable[[], Hierarchy]] = {"bottom_up": bottom_up, "ladder": ladder}
+def apart(blur: float = 1.0) -> TopDown:
+    """The same posteriors, the guess merged with a belief that is not the prior: precisions and their means add up."""
+    rungs = [
+        Merging((1,), StandardNormal(1), Linear(1 / 4, 3 / 4 * blur)),
+        Merging((1,), Linear(1, 1), Linear(1 / 2, 1), Linear(2, 2)),
+        Merging((1,), Linear(1, 1), Linear(2 / 3, 2 / 3), Linear(2, 2)),
+    ]
+    return TopDown(Climb([nn.Identity()] * 3), rungs, Linear(1, 1))
+
+
+class Given(Rung):
+    """A rung whose posterior is no merge: N(a · feature + b · z above, variance)."""
+
+    latent = (1,)
+
+    def __init__(self, a: float, b: float, variance: float) -> None:
+        super().__init__()
+        self.a, self.b, self.variance = a, b, variance
+
+    def prior(self, state: Tensor | None, c: Tensor | None) -> Distribution:
+        return StandardNormal(1)() if state is None else Linear(1, 1)(state)
+
+    def posterior(self, p: Distribution, state: Tensor | None, feature: Tensor, c: Tensor | None) -> Distribution:
+        loc = self.a * feature + (0 if state is None else self.b * state)
+        return DiagonalGaussian(loc, torch.full_like(loc, 0.5 * log(self.variance)))
+
+    def descend(self, state: Tensor | None, z: Tensor, c: Tensor | None) -> Tensor:
+        return z
+
+
+def top_down(blur: float = 1.0) -> TopDown:
+    rungs = [Given(1 / 4, 0, 3 / 4 * blur), Given(1 / 3, 2 / 3, 2 / 3), Given(1 / 2, 1 / 2, 1 / 2)]
+    return TopDown(Climb([nn.Identity()] * 3), rungs, Linear(1, 1))
+
+
+MODELS: dict[str, Callable[[], Hierarchy]] = {
+    "bottom_up": bottom_up,
+    "ladder": ladder,
+    "apart": apart,
+    "top_down": top_down,
+}
 
 
 @pytest.fixture
@@ -75,7 +116,7 @@ def test_with_exact_posteriors_every_draw_gives_the_evidence(name: str, x: Tenso
     torch.testing.assert_close(ELBO(draws=7, kl="monte_carlo")(trace).total, evidence(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [bottom_up, ladder])
+@pytest.mark.parametrize("make", [bottom_up, ladder, apart, top_down])
 def test_blurred_no_bound_exceeds_the_evidence_and_iwae_climbs_to_it(
     make: Callable[[float], Hierarchy], x: Tensor
 ) -> None:
@@ -123,6 +164,46 @@ def test_rates_of_the_ladder_are_divergences_in_closed_form(x: Tensor) -> None:
         if isinstance(level.q, DiagonalGaussian) and isinstance(level.p, DiagonalGaussian)
     )
     FreeBits(nats=0.1, kind="per_dim_batchmean")(trace)
+
+
+def test_rates_of_the_levels_sum_to_the_divergence_of_the_whole(x: Tensor) -> None:
+    """KL(p(z | x) ‖ p(z)) of all three latents at once, from their joint covariance."""
+    order = torch.tensor([1.0, 2.0, 3.0])
+    joint = torch.minimum(order[:, None], order)  # of z₃, z₂, z₁; their covariance with x ~ N(0, 4) is 1, 2, 3
+    slope, prior = order / 4, torch.distributions.MultivariateNormal(torch.zeros(3), joint)
+    posterior = torch.distributions.MultivariateNormal(x * slope, joint - torch.outer(order, order) / 4)
+    wanted = torch.distributions.kl_divergence(posterior, prior)
+    draws = 100_000
+    for name, make in MODELS.items():
+        trace = make()(x, draws=draws, noise=Noise(7))
+        rates = [level.kl if level.kl is not None else level.log_ratio for level in trace.levels]
+        total = sum(rate.expand(draws, 4) for rate in rates)
+        assert ((total.mean(0) - wanted).abs() < 4.5 * total.std(0) / draws**0.5 + 1e-12).all(), name
+        drawn = trace.log_ratio
+        assert ((drawn.mean(0) - wanted).abs() < 4.5 * drawn.std(0) / draws**0.5).all(), name
+        if name != "bottom_up":  # each is a divergence, seen from the draws above
+            assert all(bool((rate >= 0).all()) for rate in rates)
+            each = torch.stack([level.log_ratio.mean(0) for level in trace.levels])
+            told = torch.stack([rate.expand(draws, 4).mean(0) for rate in rates])
+            torch.testing.assert_close(each, told, rtol=0, atol=0.03)
+
+
+def test_only_shared_numbers_make_the_posterior_narrower_than_the_prior(x: Tensor) -> None:
+    def scales(level: Level) -> tuple[Tensor, Tensor]:
+        assert isinstance(level.q, DiagonalGaussian) and isinstance(level.p, DiagonalGaussian)
+        return level.q.scale, level.p.scale
+
+    noise = Noise(8)
+    for share in (True, False):
+        lower = Merging((1,), Linear(1, 0.5), Linear(1, 4), None if share else Linear(1, 9))
+        model = TopDown(
+            Climb([nn.Identity()] * 2), [Merging((1,), StandardNormal(1), Linear(1, 4)), lower], Linear(1, 1)
+        )
+        top, bottom = model(x, draws=2, noise=noise).levels
+        q, p = scales(top)
+        assert (q > p).all()  # at the top there is nothing to share
+        q, p = scales(bottom)
+        assert (q <= p).all() if share else (q > p).all()
 
 
 def test_the_merge_is_the_product_of_gaussians(double: None) -> None:

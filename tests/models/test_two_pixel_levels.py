@@ -116,6 +116,12 @@ def test_maps_are_drawn_one_element_after_the_other_as_they_are_scored(double: N
     assert_close(picked[1].log_prob(z[1]), total, rtol=0, atol=1e-12)
 
 
+def test_draws_of_both_levels_are_told() -> None:
+    told: list[tuple[int, int]] = []
+    made().sample(3, noise=Noise(0), progress=lambda done, total: told.append((done, total)))
+    assert told == [(i, 12) for i in range(1, 13)] + [(i, 30) for i in range(1, 31)]
+
+
 def test_images_come_back_from_its_code_at_the_price_of_the_bound() -> None:
     model = made().eval()
     x = model.sample(12, noise=Noise(0), mean=False).numpy().astype(np.uint8)

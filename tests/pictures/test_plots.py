@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fourfold.pictures import curves, grid, kl_bars, latent_scatter, png, save
+from fourfold.pictures import code_bars, curves, grid, kl_bars, latent_scatter, png, save
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -68,6 +68,12 @@ def test_many_points_are_small_and_faint():
     few, many = (latent_scatter(np.zeros((n, 2))).axes[0].collections[0] for n in (50, 20_000))
     assert many.get_sizes()[0] < few.get_sizes()[0]
     assert many.get_alpha() < few.get_alpha()
+
+
+def test_code_bars_are_shares_of_an_even_one_and_tell_the_perplexity():
+    figure = code_bars([1, 0, 2, 1])
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [2.0, 1.0, 1.0, 0.0]
+    assert "perplexity 2.8 of 4 codes, 3 used" in figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
 
 
 def test_kl_bars_are_sorted_and_say_what_active_means():
@@ -160,6 +166,7 @@ BAD = [
     (lambda: latent_scatter(CODES * np.inf), "not finite"),
     (lambda: latent_scatter(CODES, [1, 2]), "labels must be (60,), one a code, got (2,)"),
     (lambda: latent_scatter(CODES, dims=(0, 3)), "dims must be two latents from 0 to 2, got (0, 3)"),
+    (lambda: code_bars([0, 0]), "counts must be numbers (K,) of at least 0"),
     (lambda: kl_bars([]), "kl_per_latent must be finite numbers (L,)"),
     (lambda: kl_bars([[1.0]]), "got (1, 1)"),
     (lambda: kl_bars([np.nan]), "kl_per_latent must be finite"),

@@ -58,6 +58,12 @@ def test_pictures_are_draws_and_say_so(alone: ff.Run, latent: ff.Run) -> None:
     assert not (alone.folder.pictures() / "reconstructions.png").exists()
 
 
+def test_samples_tell_how_far_they_are(latent: ff.Run) -> None:
+    told: list[tuple[int, int]] = []
+    made, _ = samples(latent, 4, progress=lambda done, total: told.append((done, total)))
+    assert np.array_equal(made, samples(latent, 4)[0]) and told == [(i, 64) for i in range(1, 65)]
+
+
 def test_commands_that_draw(alone: ff.Run, latent: ff.Run, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     from fourfold.cli import main
 

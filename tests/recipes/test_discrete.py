@@ -12,8 +12,13 @@ import torch
 
 import fourfold as ff
 from fourfold.data import DataSpec
+from fourfold.evaluation import Annealing, ais, code_use, evidence, inference_gaps
 from fourfold.models import VQVAE
 from fourfold.networks import FiniteScalar
+from fourfold.noise import Noise
+from fourfold.objectives import ELBO
+from fourfold.runs.diagnose import Diagnostics
+from fourfold.runs.gallery import draw_traversal, samples
 from fourfold.training import load_tensors
 
 TINY = {"codes": 8, "dim": 4, "hidden": (8,), "places": (4, 4), "layers": 2, "filters": 8}
@@ -141,3 +146,58 @@ def test_what_does_not_fit_is_refused(unchecked: None) -> None:
             ff.recipes.vq_vae(**{**TINY, **more}).build(SPEC)
     with pytest.raises(ValueError, match="needs images"):
         ff.recipes.vq_vae(**TINY).build(DataSpec((7,), None, None))
+
+
+# What is made of a run.
+
+
+def test_a_measured_run_tells_its_codes_and_what_the_prior_was_worth(run: ff.Run) -> None:
+    found = run.evaluate(importance_samples=7, prior_samples=20, importance_data=50)
+    rows = {row.metric: row for row in found.rows}
+    uniform = 16 * log(8)
+    assert rows["elbo_uniform"].value == pytest.approx(-rows["distortion"].value - uniform, rel=1e-6)
+    assert rows["elbo"].value == pytest.approx(-rows["distortion"].value - rows["rate"].value, rel=1e-6)
+    assert rows["elbo"].value > rows["elbo_uniform"].value and "log K a code" in rows["elbo_uniform"].estimator
+    assert rows["rate"].estimator == "1 draw, analytic KL"
+    np.testing.assert_allclose(found.per_datum["nll_is"], -found.per_datum["elbo"][:50], rtol=1e-6)
+    assert "the one z of a one-hot q(z|x)" in rows["nll_is"].estimator
+    assert rows["nll_mc"].value > 0 and not found.active and "active_units" not in rows
+    (codes,) = run.encode(run.split("test"))
+    share = np.bincount(codes.ravel(), minlength=8) / codes.size
+    assert rows["code_perplexity"].value == pytest.approx(np.exp(-(share[share > 0] * np.log(share[share > 0])).sum()))
+    assert rows["codes_used"].value == (share > 0).sum() and rows["code_perplexity"].unit == "codes"
+    assert rows["code_perplexity"].estimator == "of K = 8, over 16 places a datum"
+
+
+def test_a_collapsed_codebook_is_remarked_on() -> None:
+    assert code_use(np.array([[0, 1], [0, 1]]), 8).remark is not None
+    assert "2.0 of 8" in str(code_use(np.array([[0, 1], [0, 1]]), 8).remark)
+    assert code_use(np.arange(4)[None], 8).remark is None
+
+
+def test_pictures_and_the_page_show_the_codebook(run: ff.Run) -> None:
+    page = Path(run.report()).read_text()
+    assert "Codebook" in page and (run.folder.pictures() / "codes.png").exists() and "Traversals" not in page
+    images, title = samples(run, 4)
+    assert images.shape == (4, 1, 8, 8) and title == "Samples: means of p(x|z), z from the prior"
+    with pytest.raises(ValueError, match="traverse: the latents of this model are codes"):
+        draw_traversal(run)
+
+
+def test_what_needs_latents_that_move_is_refused_with_the_reason(run: ff.Run, unchecked: None) -> None:
+    batches = list(run.batches(run.split("test"), size=8)())[:1]
+    for start in ("prior", "encoder"):
+        with pytest.raises(ValueError, match="a latent of this model is discrete"):
+            ais(run.model, batches[0], Noise(0), Annealing(temperatures=5, chains=2, start=start))
+    with pytest.raises(ValueError, match="the latents of this model are codes"):
+        inference_gaps(run.model, batches, Noise(0))
+    found = evidence(run.model, lambda: iter(batches), Noise(0))
+    assert "latents are codes" in found.notes[0] and {row.metric for row in found.rows} == {"elbo", "nll_is"}
+    assert len({round(abs(row.value), 4) for row in found.rows}) == 1
+    diagnostics = Diagnostics(run)
+    for told in (diagnostics.aggregate(), diagnostics.information()):
+        assert told.notes and not told.rows
+    rates, point = diagnostics.rates()
+    assert point is not None and "the latents are codes" in rates.notes[0]
+    with pytest.raises(ValueError, match="no gradient flows into a code"):
+        ELBO(estimator="stl").surrogate(run.model, run.model(batches[0].x), ELBO()(run.model(batches[0].x)))

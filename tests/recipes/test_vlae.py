@@ -103,6 +103,18 @@ def test_what_cannot_be_is_refused_by_name() -> None:
         ff.recipes.vlae().build(DataSpec((64,), 2, None))
 
 
+def test_a_prior_of_one_step_is_a_code_and_one_of_several_is_refused_with_the_reason() -> None:
+    from fourfold.compression import CodingOptions, NotCodable, check_codable
+
+    spec = DataSpec((1, 4, 4), 2, None)
+    one = ff.recipes.vlae(**{**SMALL, "steps": 1}).build(spec).model.eval()
+    x = one.sample(6, noise=Noise(0), mean=False).numpy().astype(np.uint8)
+    block = check_codable(one, spec.shape).encode(x, options=CodingOptions(chunk=6, verify=False))
+    assert np.array_equal(check_codable(one, spec.shape).decode(block), x)
+    with pytest.raises(NotCodable, match=r"the prior \(PullBack\) is no product of one-dimensional distributions"):
+        check_codable(ff.recipes.vlae(**SMALL).build(spec).model, spec.shape)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ff.Run:
     """A few epochs on the digits, with a narrow window and 2 nats free."""

@@ -1,7 +1,7 @@
 """A small training run as a program: ``runner.py FOLDER [die-at-step] [options…]``; resumes a folder that is there.
 
 With a step given, the process kills itself with SIGKILL in the middle of it. The option ``duel`` trains the recipe of
-turns.py, ``codes`` a VQ-VAE.
+turns.py, ``codes`` a VQ-VAE, ``ladder`` a ladder VAE with batch normalisation.
 """
 
 import json
@@ -45,6 +45,8 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
         ff.fit(ff.recipes.vq_vae(**sizes), ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
         return
     recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:60")
+    if options.pop("ladder", False):
+        recipe = ff.recipes.lvae(latents=(4, 2), hidden=(12, 8), beta_schedule="linear:0.001:1:60")
     ff.fit(recipe, ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
 
 

@@ -156,6 +156,8 @@ def _images(run: "Run", source: str | None, given: argparse.Namespace) -> "Image
 
 def _classes(run: "Run") -> tuple[str, ...] | None:
     """The classes that the model is to be told, if it is conditioned on them."""
+    if run.vocabulary is not None:
+        raise ValueError(f"{run.path}: its model is of sentences, and only images are coded. Take a run of images.")
     if run.view.condition is None:
         return None
     if run.view.condition != "label":

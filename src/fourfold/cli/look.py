@@ -26,6 +26,7 @@ def sample(words: Sequence[str]) -> int:
     parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
     parser.add_argument("--draw", action="store_true", help="draws from p(x|z), such as data are, and not its means")
     parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x; a .txt of sentences")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     given = parser.read(words)
     positive_int(given.n, "sample: n")
     path = target(given.out, ".png", ".npz", ".txt") if given.out else None
@@ -34,13 +35,7 @@ def sample(words: Sequence[str]) -> int:
     if run.vocabulary is not None and not (path and path.suffix == ".npz"):
         return _tell(_sentences(run, given.n, given.label, given.seed), path)
     _refuse_text(path)
-    if path and path.suffix == ".npz":
-        _write_samples(run, given, path)
-    else:
-        from ..runs.gallery import draw_samples
-
-        path = draw_samples(run, given.n, given.label, given.seed, path, given.draw)
-    print(path)
+    print(_write_samples(run, given, path))
     return 0
 
 
@@ -136,11 +131,24 @@ def _warn_of_no_prior(run: "Run") -> None:
         )
 
 
-def _write_samples(run: "Run", given: argparse.Namespace, path: Path) -> None:
+def _write_samples(run: "Run", given: argparse.Namespace, path: Path | None) -> Path:
+    """Draws, with a bar on standard error where they are made element by element; as a picture or an array."""
     import numpy as np
+    from tqdm import tqdm
 
-    from ..runs.gallery import samples
+    from ..runs.gallery import keep_samples, samples
 
-    x, _ = samples(run, given.n, given.label, given.seed, draw=given.draw)
+    with tqdm(unit=" pixels", disable=True if given.quiet else None, delay=1) as bar:
+
+        def show(done: int, total: int) -> None:
+            if done < bar.n:  # the latents are drawn, and now the data
+                bar.reset(total)
+            bar.total = total
+            bar.update(done - bar.n)
+
+        x, title = samples(run, given.n, given.label, given.seed, draw=given.draw, progress=show)
+    if path is None or path.suffix != ".npz":
+        return keep_samples(run, x, title, path)
     with whole(path) as file:
         np.savez(file, x=x)
+    return path

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a recipe on data, or go on with a run"),
     "evaluate": ("use", "measure a run: ELBO, rate, distortion, importance-sampled NLL, active units"),
     "diagnose": ("diagnose", "latents, q(z) against p(z), rate-distortion, calibration, draws against data, outliers"),
+    "doctor": ("doctor", "what is wrong with a run, in words, and which remedy to try"),
     "evidence": ("evidence", "how loose is the bound? importance sampling, AIS and BDMC on the same data"),
     "gap": ("gap", "what is the looseness made of? the encoder, or the family of posteriors"),
     "sample": ("look", "draw from the model, as a picture or an array"),

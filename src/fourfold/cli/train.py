@@ -163,4 +163,5 @@ def _finish(run: "Run", report: bool, quiet: bool) -> None:
     print(f"run folder       {run.path}")
     if page:
         print(f"pictures         {run.folder.pictures()}\nreport           {page}")
-    print("\nNext:", *(f"fourfold {word} {run.path}" for word in ("evaluate", "sample", "traverse")), sep="\n  ")
+    third = "traverse" if run.vocabulary is None else "report"
+    print("\nNext:", *(f"fourfold {word} {run.path}" for word in ("evaluate", "sample", third)), sep="\n  ")

@@ -236,8 +236,8 @@ def check_codable(model: Model, data: int | Shape) -> Codec:
         data: shape of one datum.
 
     Raises:
-        NotCodable: a likelihood that is a density; latents that are points, or whose conditionals are not Gaussian
-            (a flow of several steps), by name and with the reason.
+        NotCodable: a likelihood that is a density; latents that are points, or whose conditionals are neither
+            Gaussian nor codes (a flow of several steps), by name and with the reason.
         ImportError: without the library constriction.
     """
     coder()

@@ -7,6 +7,7 @@ from math import ceil, log2
 import numpy as np
 from torch import Tensor
 
+from .._shapes import size
 from ..distributions import DiagonalGaussian, Distribution, Factorised, Mixture
 from ..models import Model
 from ..noise import Noise
@@ -33,6 +34,9 @@ def grids_for(model: Model, x: Tensor, c: Tensor | None, n: int, step: float) ->
 
     def pick(i: int, q: Distribution) -> Tensor:
         z = q.sample(noise)
+        if q.mass:  # codes are whole numbers already
+            grids[len(grids)] = Grid((0,) * size(q.event_shape), 2)
+            return z.reshape(1, len(x), *q.event_shape)
         loc, scale = (value[:n] for value in _spread(q, z, len(x)))
         grids[len(grids)] = _grid(loc, scale, step)
         return z.reshape(1, len(x), *q.event_shape)

@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from .._shapes import size
-from ..distributions import DiagonalGaussian, Distribution, Factorised, Mixture
+from ..distributions import Codes, DiagonalGaussian, Distribution, Factorised, Mixture, OneHot
 from .block import Grid, NotCodable
 from .chunk import Chunk, known, walk
+from .pixels import pop_data, push_data
 from .rounding import Key
 from .symbols import FINENESS, FLOOR, LEAST_SCALE, Drawn, Normals, Scored, Tables
 
@@ -43,10 +44,14 @@ def push_latent(chunk: Chunk, place: Place, p: Distribution, z: Tensor) -> None:
     """Puts z on the stack, at −log₂ of its mass under p.
 
     From a mixture it is pushed with the component it came from, which is popped first under its distribution given z:
-    together they take −log₂ of the whole mixture's mass.
+    together they take −log₂ of the whole mixture's mass. Codes are pushed at −log₂ of their probability; under a
+    one-hot that is nothing.
     """
     p = chunk.spread(p)
-    if isinstance(p, Mixture):
+    if p.mass:
+        if not isinstance(p, OneHot):
+            push_data(chunk, place.slot, p, z)
+    elif isinstance(p, Mixture):
         origin, log_origin = _origin(chunk, place, p, z)
         k = origin.pop(chunk.stack)
         chunk.popped(_taken(log_origin, k))
@@ -61,6 +66,8 @@ def push_latent(chunk: Chunk, place: Place, p: Distribution, z: Tensor) -> None:
 def pop_latent(chunk: Chunk, place: Place, p: Distribution) -> Tensor:
     """Takes z from the stack: what ``push_latent`` put there, or a draw from p. Its shape is ``(rows, *event)``."""
     p = chunk.spread(p)
+    if p.mass:
+        return p.codes if isinstance(p, OneHot) else pop_data(chunk, place.slot, p)
     if not isinstance(p, Mixture):
         return _pop_product(chunk, place, p)
     weight, log_weight = _weight(chunk, place, p)
@@ -74,13 +81,15 @@ def pop_latent(chunk: Chunk, place: Place, p: Distribution) -> Tensor:
 
 
 def is_codable(p: Distribution, name: str) -> None:
-    """Refuses a distribution of latents that is not made of normals, one element given those before.
+    """Refuses a distribution of latents that is neither made of normals nor of codes, one element given those before.
 
     Raises:
         NotCodable: with the reason.
     """
-    if not p.has_density or p.mass:
-        kind = "a point: it has no density, so there is no bound to pay out" if not p.has_density else "discrete"
+    if isinstance(p, OneHot):
+        return
+    if not p.has_density:
+        kind = "a point: it has no density, so there is no bound to pay out"
         raise NotCodable(f"compress: {name} is {kind}. Take a model with Gaussian latents, such as vae.")
     if isinstance(p, Mixture):
         if not isinstance(p.components, _Indexed):
@@ -93,8 +102,9 @@ def is_codable(p: Distribution, name: str) -> None:
             f"compress: {name} is no product of one-dimensional distributions, each known from the elements before: "
             f"{error}"
         ) from error
-    if not isinstance(piece, DiagonalGaussian):
-        raise NotCodable(f"compress: {name} is made of {type(piece).__name__}, and only Gaussians can be coded.")
+    if not isinstance(piece, Codes if p.mass else DiagonalGaussian):
+        kind = type(piece).__name__
+        raise NotCodable(f"compress: {name} is made of {kind}, and only Gaussians and codes can be coded.")
 
 
 def _push_product(chunk: Chunk, place: Place, p: Distribution, z: Tensor) -> None:

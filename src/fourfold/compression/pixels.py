@@ -1,4 +1,4 @@
-"""Data on the stack, under a discrete likelihood."""
+"""Data on the stack, under a discrete likelihood; and codes, under a discrete prior."""
 
 __all__ = ["is_discrete", "pop_data", "push_data"]
 
@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from .._shapes import size
-from ..distributions import Bernoulli, Distribution, Factorised
+from ..distributions import Bernoulli, Codes, Distribution, Factorised
 from .block import NotCodable
 from .chunk import Chunk, known, walk
 from .symbols import FINENESS, FLOOR, Coins, Symbols, Tables
@@ -18,7 +18,7 @@ def push_data(chunk: Chunk, slot: int, p: Distribution, x: Tensor) -> None:
 
     def choose(step: int, piece: Factorised, where: slice) -> Tensor:
         value = known(x, piece, where, chunk.rows)
-        levels = np.rint(chunk.array(value) * (piece.levels - 1))
+        levels = np.rint(chunk.array(value) * _most(piece))
         found.append((_symbols(chunk, slot, step, piece), levels))
         chunk.pushed(chunk.array(piece.log_prob_by_element(value)))
         return value
@@ -34,7 +34,7 @@ def pop_data(chunk: Chunk, slot: int, p: Distribution) -> Tensor:
 
     def choose(step: int, piece: Factorised, where: slice) -> Tensor:
         levels = _symbols(chunk, slot, step, piece).pop(chunk.stack)
-        values[:, where] = levels / (piece.levels - 1)
+        values[:, where] = levels / _most(piece)
         return chunk.tensor(values[:, where], piece.shape)
 
     walk(chunk.spread(p), choose)
@@ -58,6 +58,11 @@ def is_discrete(p: Distribution) -> int:
     except ValueError as error:
         raise NotCodable(f"compress: the likelihood's elements are not known one after the other: {error}") from error
     return piece.levels
+
+
+def _most(piece: Factorised) -> int:
+    """What the values are multiples of one over: pixels go up to 1, codes are whole numbers."""
+    return 1 if isinstance(piece, Codes) else piece.levels - 1
 
 
 def _symbols(chunk: Chunk, slot: int, step: int, piece: Factorised) -> Symbols:

@@ -37,17 +37,19 @@ __all__ = [
     "PointHead",
     "PullBack",
     "PushForward",
+    "Told",
     "TokenHead",
     "TokenNetwork",
     "TokenSequence",
     "TokenSteps",
     "bits_per_dim",
     "check_support",
+    "drawn",
     "warn_of_grey",
 ]
 
 from .autoregressive_gaussian import AutoregressiveGaussian
-from .base import Distribution, Factorised
+from .base import Distribution, Factorised, Told, drawn
 from .bernoulli import Bernoulli
 from .beta_binomial import BetaBinomial
 from .categorical import Categorical

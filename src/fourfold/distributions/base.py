@@ -1,9 +1,10 @@
 """What a distribution is: a log-probability, a way to turn noise into a draw, and a mean."""
 
-__all__ = ["Conditionals", "Distribution", "Factorised", "at_least_float32", "sum_events"]
+__all__ = ["Conditionals", "Distribution", "Factorised", "Told", "at_least_float32", "drawn", "filled", "sum_events"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from math import prod
 from typing import ClassVar, Self
 
 import torch
@@ -26,6 +27,9 @@ def at_least_float32(value: Tensor) -> Tensor:
 #: Yields p(x_J | the elements before) and J, a slice of the flattened event; is sent x_J.
 Conditionals = Generator[tuple["Factorised", slice], Tensor, None]
 
+#: Told how many elements of an event there are so far, and of how many.
+Told = Callable[[int, int], None]
+
 
 class Distribution(ABC):
     """A distribution over events of shape ``event_shape``, one for each index of the leading ``lead_shape``.
@@ -44,6 +48,8 @@ class Distribution(ABC):
     certain: ClassVar[bool] = False
     #: ``True`` for a flow: log q of its own draw comes with the draw, and is many times dearer afterwards.
     log_prob_with_draw: bool = False
+    #: ``True`` where a draw is made piece by piece, as ``conditionals`` tells: it may be watched (see ``drawn``).
+    sequential: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -180,3 +186,34 @@ class Factorised(Distribution):
         front = () if draws is None else (draws,)
         batch = len(front) + len(self.lead_shape) - 1
         return (*front, *self.lead_shape, *self.event_shape), max(batch, 0)
+
+
+def filled(p: Distribution, choose: Callable[[Factorised], Tensor], told: Told | None = None) -> Tensor:
+    """One event of shape ``(*lead, *event)`` whose pieces, one after the other as ``conditionals`` tells, are chosen.
+
+    Args:
+        p: knows its conditionals.
+        choose: a piece to its value.
+        told: called after every piece.
+    """
+    steps, found, total, done = p.conditionals(), None, prod(p.event_shape), 0
+    piece, where = next(steps)
+    while True:
+        value = choose(piece)
+        if found is None:
+            found = value.new_zeros(*p.lead_shape, total)
+        found[..., where] = value.reshape(*p.lead_shape, -1)
+        if told is not None:
+            done += len(range(total)[where])
+            told(done, total)
+        try:
+            piece, where = steps.send(value)
+        except StopIteration:
+            return found.reshape(*p.lead_shape, *p.event_shape)
+
+
+def drawn(p: Distribution, noise: NoiseSource, told: Told | None = None) -> Tensor:
+    """What ``p.sample(noise)`` gives; where that goes piece by piece, ``told`` hears of it."""
+    if told is None or not p.sequential:
+        return p.sample(noise)
+    return filled(p, lambda piece: piece.sample(noise), told)

@@ -35,7 +35,7 @@ class Codes(Factorised):
         tensor(-4.1589)
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
     has_mean: ClassVar[bool] = False
 
     def __init__(self, logits: Tensor, event_ndim: int = 1) -> None:
@@ -119,7 +119,7 @@ class OneHot(Distribution):
         (tensor([0.]), tensor([2.7726]))
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
     certain: ClassVar[bool] = True
 
     def __init__(self, codes: Tensor, levels: int, event_ndim: int = 1) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._shapes import Shape, as_shape
 from ..noise import NoiseSource
-from .base import Conditionals, Distribution, Factorised
+from .base import Conditionals, Distribution, Factorised, filled
 from .heads import Head
 
 # So many numbers of one layer at once, where draws need not be scored together.
@@ -77,6 +77,7 @@ class Pixelwise(Distribution):
     """
 
     has_mean: ClassVar[bool] = False
+    sequential: ClassVar[bool] = True
 
     def __init__(self, head: "PixelHead", given: Tensor | None, lead: Shape = ()) -> None:
         self.head, self.given, self.mass = head, given, head.support != "real"
@@ -96,7 +97,7 @@ class Pixelwise(Distribution):
 
     @property
     def centre(self) -> Tensor:
-        return self._filled(_likeliest if self.mass else lambda piece: piece.mean)
+        return filled(self, _likeliest if self.mass else lambda piece: piece.mean)
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
@@ -115,7 +116,7 @@ class Pixelwise(Distribution):
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
         if draws is not None:
             return self.expand((draws, *self._lead)).sample(noise)
-        return self._filled(lambda piece: piece.sample(noise))
+        return filled(self, lambda piece: piece.sample(noise))
 
     def expand(self, lead: Shape) -> Self:
         given = None if self.given is None else self.given.expand(*lead, *self.head.raw_shape)
@@ -136,20 +137,6 @@ class Pixelwise(Distribution):
 
     def _scored(self, x: Tensor, seen: tuple[Tensor, ...], given: Tensor | None) -> Tensor:
         return self.head.image(self.head.network.finish(seen, given)).log_prob(x)
-
-    def _filled(self, choose: Callable[[Factorised], Tensor]) -> Tensor:
-        """An image whose elements are chosen one after the other."""
-        steps, found = self.conditionals(), None
-        piece, where = next(steps)
-        while True:
-            value = choose(piece)
-            if found is None:
-                found = value.new_zeros(*self._lead, prod(self.event_shape))
-            found[..., where] = value
-            try:
-                piece, where = steps.send(value)
-            except StopIteration:
-                return found.reshape(*self._lead, *self.event_shape)
 
 
 class PixelHead(Head):

@@ -82,7 +82,7 @@ class TokenSequence(Distribution):
         Bowman et al. 2015, arXiv:1511.06349.
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
     has_mean: ClassVar[bool] = False
 
     def __init__(self, head: "TokenHead", given: Tensor | None, lead: Shape = ()) -> None:

@@ -6,6 +6,7 @@ __all__ = [
     "Annealing",
     "Ascent",
     "BatchLike",
+    "CodeUse",
     "Comparison",
     "Decomposition",
     "Evaluation",
@@ -25,6 +26,7 @@ __all__ = [
     "active_units",
     "ais",
     "bdmc",
+    "code_use",
     "decomposition",
     "elbo",
     "evaluate",
@@ -46,6 +48,7 @@ from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
 from .bdmc import Sandwich, bdmc
 from .bounds import PerDatum, elbo
+from .codes import CodeUse, code_use
 from .comparison import Comparison, every_pair, holm, paired, unpaired
 from .curve import ImportanceCurve, importance_curve
 from .decomposition import Decomposition, Undecomposable, decomposition

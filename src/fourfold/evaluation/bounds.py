@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import positive_int
+from ..distributions import OneHot
 from ..distributions.base import sum_events
 from ..models import Model
 from ..noise import Noise
@@ -33,6 +34,7 @@ class PerDatum:
         draws: draws of z for each datum.
         mass: whether p(x | z) is a probability mass; if not, it is a density, whose nats depend on the data's units.
         reason: why there is no bound, if there is none.
+        codes: for each level how many codes there are, where its latents are codes under a one-hot posterior.
         grey: whether grey values were given to a likelihood of 0 and 1: its numbers are cross-entropies then, of no
             distribution, and nothing is a bound.
     """
@@ -46,7 +48,13 @@ class PerDatum:
     draws: int
     mass: bool
     reason: str | None = None
+    codes: tuple[int | None, ...] = ()
     grey: bool = False
+
+    @property
+    def certain(self) -> bool:
+        """Whether every posterior is one-hot: then one draw of z is all draws, and its weight is the bound."""
+        return bool(self.codes) and all(self.codes)
 
     @property
     def rate(self) -> np.ndarray | None:
@@ -119,6 +127,7 @@ def elbo(
         draws=draws,
         mass=last.mass,
         reason=last.reason,
+        codes=last.codes,
         grey=any(part.grey for part in parts),
     )
 
@@ -135,6 +144,7 @@ class _Scores:
     squared_error: Tensor | None = None
     mass: bool = False
     reason: str | None = None
+    codes: tuple[int | None, ...] = ()
     grey: bool = False
 
 
@@ -147,6 +157,7 @@ def _score(model: Model, batch: BatchLike, source: ChunkedNoise, draws: int, row
         trace = model(batch.x, batch.c, part, source, batch.mask)
         scores.distortion = scores.distortion - trace.log_likelihood.double().sum(0) / draws
         scores.mass = trace.p_x.mass
+        scores.codes = tuple(q.levels if isinstance(q := level.q, OneHot) else None for level in trace.levels)
         points = [type(level.q).__name__ for level in trace.levels if not level.q.has_density]
         if points:
             scores.reason = f"{points[0]} has no density, so there is no rate and no bound on log p(x)"

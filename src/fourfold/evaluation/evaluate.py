@@ -14,6 +14,7 @@ from ..models import Model
 from ..noise import Noise
 from .batches import BatchLike, first
 from .bounds import PerDatum, elbo
+from .codes import CodeUse, code_use
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .importance import Progress, Sampling, nll_importance
 from .rows import Row
@@ -87,6 +88,7 @@ class Evaluation:
         kl_per_latent: for each level the mean KL of every latent in nats, or ``None`` without a closed form.
         active: the active units of each level; empty where there are none to speak of.
         means: posterior means of each level, ``(n, *latent)``.
+        codes: how each level's codes are used; empty where latents are no codes.
         notes: what could not be computed, and why.
         remarks: what to know of the numbers that were.
     """
@@ -96,6 +98,7 @@ class Evaluation:
     kl_per_latent: tuple[np.ndarray | None, ...]
     active: tuple[ActiveUnits, ...]
     means: tuple[np.ndarray, ...]
+    codes: tuple[CodeUse, ...] = ()
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -134,7 +137,9 @@ def evaluate(
         _likelihoods(model, batches, noise, report, progress)
     means = posterior_means(model, batches(), noise.fork("means"), options.latent_data)
     active: tuple[ActiveUnits, ...] = ()
-    if means and not bound.reason and len(means[0]) > 1:
+    codes = tuple(code_use(level, k) for level, k in zip(means, bound.codes, strict=True) if k)
+    report.coded(codes)
+    if means and not bound.reason and len(means[0]) > 1 and not codes:
         drawn = zip(means, mean_draws(model, batches()), strict=True)
         active = tuple(active_units(level, options.active_threshold, draws) for level, draws in drawn)
         report.units(active)
@@ -148,8 +153,10 @@ def evaluate(
             notes.append(f"mi, tc, dwkl: {error}")
     if options.two_sample:
         notes += report.compared(model, batches(), noise.fork("two_sample"))
-    remarks = (*_of_the_mean_datum(bound, batches()), *report.short())
-    return Evaluation(tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, tuple(notes), remarks)
+    collapsed = (use.remark for use in codes if use.remark)
+    remarks = (*_of_the_mean_datum(bound, batches()), *collapsed, *report.short())
+    found = (tuple(report.rows), report.per_datum, bound.kl_per_latent, active, means, codes)
+    return Evaluation(*found, notes=tuple(notes), remarks=remarks)
 
 
 def _of_the_mean_datum(bound: PerDatum, batches: Iterable[BatchLike]) -> list[str]:
@@ -228,6 +235,20 @@ class _Report:
             row = Row(metric, float(level.count), "units", None, level.estimator, level.n, self.protocol, broken)
             self.rows.append(row)
 
+    def coded(self, levels: tuple[CodeUse, ...]) -> None:
+        """How codes are used; and the bound under a uniform prior, where the model's is another."""
+        for i, use in enumerate(levels, 1):
+            mark = "" if len(levels) == 1 else f"_{i}"
+            for metric, value in (("code_perplexity", use.perplexity), ("codes_used", float(use.used))):
+                row = Row(metric + mark, value, "codes", None, use.estimator, use.n, self.protocol)
+                self.rows.append(row)
+        bound = self.bound
+        if bound.certain and bound.rate is not None and not bound.grey:
+            uniform = sum(use.uniform for use in levels)
+            if not np.allclose(bound.rate, uniform, rtol=1e-5):
+                how = f"{bound.estimator}, log K a code: {uniform:.2f} nats"
+                self.mean("elbo_uniform", -bound.distortion - uniform, how)
+
     def compared(self, model: Model, batches: Iterable[BatchLike], noise: Noise) -> list[str]:
         """Whether generated and real data differ; or a note why that cannot be said."""
         try:
@@ -289,6 +310,8 @@ def _likelihoods(model: Model, batches: _Batches, noise: Noise, report: _Report,
         tell = None if progress is None else _counting(progress, i * n, len(asked) * n)
         nll = nll_importance(model, data, key, sampling, tell)
         estimator = "exact, no latents" if bound.exact else sampling.estimator
+        if bound.certain and metric == "nll_is":
+            estimator = "the one z of a one-hot q(z|x): it is −ELBO, and no number of draws changes it"
         report.mean(metric, nll, estimator)
         if metric == "nll_is":
             report.per_element("_is", nll, estimator)

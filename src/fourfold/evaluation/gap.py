@@ -16,7 +16,7 @@ from ..conditional import NetworkConditional
 from ..models import Model
 from ..noise import Noise, NoiseSource
 from .ais import Annealing, ais, trajectories
-from .batches import BatchLike, ready
+from .batches import BatchLike, ready, rows
 from .bend import Bend
 from .importance import Progress
 from .local import Ascent, Local, climb, log_weight, weights
@@ -340,7 +340,12 @@ def _posterior(model: Model, batch: BatchLike) -> NetworkConditional:
             "of a lower one is a function of the draws above it, so a datum has no parameters of its own to move. "
             "fourfold evidence tells the whole gap."
         )
-    posterior = getattr(model, "posterior", None)
+    posterior, one = getattr(model, "posterior", None), rows(batch, slice(1))
+    if model(one.x, one.c, 1, Noise(0, device=one.x.device), one.mask).levels[0].q.certain:
+        raise ValueError(
+            "inference_gaps: the latents of this model are codes, and q(z|x) is one code: there are no raw parameters "
+            "that could be moved for each datum."
+        )
     if not isinstance(posterior, NetworkConditional):
         raise ValueError(
             f"inference_gaps: the posterior ({type(posterior).__name__}) is no NetworkConditional (a network and a "

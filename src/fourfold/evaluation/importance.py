@@ -58,7 +58,8 @@ def log_weights(
 
     or log p(x | z) for draws from the prior. The encoder runs once where there is one level of latents; in a hierarchy
     the posteriors of the lower levels depend on the draws of the upper ones, and it runs for each chunk. A model
-    without latents gives one row, its exact log-likelihood.
+    without latents gives one row, its exact log-likelihood. All draws of a one-hot posterior are the same, and decoded
+    once.
 
     The draws depend on the noise's key and the batch's size, not on ``rows_per_chunk``.
 
@@ -74,7 +75,10 @@ def log_weights(
         yield trace.log_likelihood
         return
     prior = sampling.proposal == "prior"
-    if len(trace.levels) > 1:
+    if not prior and all(level.q.certain for level in trace.levels):
+        with torch.inference_mode():
+            score = partial(_repeated, trace.log_weight)
+    elif len(trace.levels) > 1:
         score = partial(_from_prior if prior else _from_posterior, model, batch, source)
     else:
         level = trace.levels[0]
@@ -138,6 +142,10 @@ def _nll(weights: Iterator[Tensor]) -> np.ndarray:
             total = torch.logaddexp(total, chunk.double().logsumexp(0))
         count += len(chunk)
     return (log(count) - total).cpu().numpy()
+
+
+def _repeated(weight: Tensor, draws: int) -> Tensor:
+    return weight.expand(draws, -1)
 
 
 def _from_level(

@@ -20,6 +20,8 @@ from .hmc import Place
 #: From points ``(C, n, D)`` to log start, log ratio and log p(x | z), each ``(C, n)``.
 _Score = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
+_DISCRETE = "ais: a latent of this model is discrete: chains that follow a gradient cannot move it."
+
 
 class Path(ABC):
     """f_β = start · ratio^β for N data, from a normalised density to p(x, z): a field for chains ``(C, N, D)``.
@@ -110,6 +112,8 @@ class EncoderPath(Path):
         one, heard = rows(self.batch, slice(1)), Recorder(Noise(0, device=batch.x.device))
         trace = model(one.x, one.c, 1, heard, one.mask)
         for level in trace.levels:
+            if level.q.certain:
+                raise ValueError(_DISCRETE)
             if not level.q.has_density:
                 raise ValueError(f"ais: {type(level.q).__name__} has no density. Start from the prior (--start prior).")
         if not heard.requests or any(r.kind != "normal" or r.shape[:2] != (1, 1) for r in heard.requests):
@@ -193,7 +197,7 @@ def _noise_of(q: Distribution, z: Tensor) -> Tensor:
 def _packed(parts: tuple[Tensor, ...], shapes: tuple[Shape, ...]) -> Tensor:
     """One tensor of each shape as vectors of all coordinates."""
     if not all(part.is_floating_point() for part in parts):
-        raise ValueError("ais: a latent of this model is discrete: chains that follow a gradient cannot move it.")
+        raise ValueError(_DISCRETE)
     lead = [part.shape[: part.ndim - len(shape)] for part, shape in zip(parts, shapes, strict=True)]
     return torch.cat([part.reshape(*front, -1) for part, front in zip(parts, lead, strict=True)], -1)
 

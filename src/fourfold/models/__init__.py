@@ -11,6 +11,7 @@ __all__ = [
     "Corruption",
     "Direct",
     "Dropout",
+    "FadeIn",
     "Flush",
     "GaussianNoise",
     "Generated",
@@ -21,6 +22,7 @@ __all__ = [
     "OnFeatures",
     "Pick",
     "Refinement",
+    "ResidualNormal",
     "Rung",
     "SaltAndPepper",
     "SemiAmortised",
@@ -33,11 +35,11 @@ __all__ = [
 
 from .base import Generated, Model, Pick
 from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper, WordDropout
-from .deep import ByScale, TopDownBlock
+from .deep import ByScale, ResidualNormal, TopDownBlock
 from .direct import Direct
 from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
-from .ladder import Apart, Climb, Flush, Merging, merged
+from .ladder import Apart, Climb, FadeIn, Flush, Merging, merged
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

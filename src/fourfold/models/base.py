@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .._checks import positive_int
 from .._shapes import Shape
 from ..conditional import Condition
-from ..distributions import Distribution
+from ..distributions import Distribution, Told, drawn
 from ..noise import Noise, NoiseSource
 from ..trace import Trace
 
@@ -86,16 +86,23 @@ class Model(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(
-        self, n: int = 1, c: Tensor | None = None, noise: NoiseSource | None = None, *, mean: bool = True
+        self,
+        n: int = 1,
+        c: Tensor | None = None,
+        noise: NoiseSource | None = None,
+        *,
+        mean: bool = True,
+        progress: Told | None = None,
     ) -> Tensor:
         """n data from the model, ``(n, *data)``: the means of p(x | z), or with ``mean=False`` draws from it.
 
-        Where p(x | z) has no mean in closed form (a PixelCNN), they are draws in either case.
+        Where p(x | z) has no mean in closed form (a PixelCNN), they are draws in either case. What is drawn element by
+        element is told to ``progress``: how many elements there are so far, and of how many; latents come first.
         """
         n = positive_int(n, "sample: n")
         source = noise or Noise(device=self.device)
-        made = self.generate(n, c, lambda i, p: p.sample(source))
-        return _shown(made.p_x, source) if mean else made.p_x.sample(source)
+        p_x = self.generate(n, c, lambda i, p: drawn(p, source, progress)).p_x
+        return p_x.mean if mean and p_x.has_mean else drawn(p_x, source, progress)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """Rungs with feature maps for a state: those of very deep VAEs, whose latents are images of several scales."""
 
-__all__ = ["ByScale", "TopDownBlock"]
+__all__ = ["ByScale", "ResidualNormal", "TopDownBlock"]
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from .._shapes import Shape
-from ..distributions import Distribution, GaussianHead
+from ..distributions import DiagonalGaussian, Distribution, GaussianHead
 from .hierarchy import Rung, Upward
+
+#: Of the raw numbers of a residual normal, and of its scale.
+_BOUND, _FLOOR = 5.0, 0.01
 
 
 class ByScale(Upward):
@@ -90,6 +93,75 @@ class _Entered(NamedTuple):
     maps: Tensor
     raw: Tensor
     change: Tensor
+
+
+class ResidualNormal(Rung):
+    r"""A level of the NVAE: the posterior's network says how far q lies from p.
+
+    .. math:: p = N\big(B(m),\; e^{B(l)} + 0.01\big), \quad
+        q = N\big(B(m + \Delta m),\; e^{B(l + \Delta l)} + 0.01\big), \qquad B(u) = 5 \tanh(u / 5)
+
+    m and l come from the state, Δm and Δl from it and the way up; at the top p = N(0, 1), and m = l = 0. Where neither
+    B nor 0.01 acted, KL(q ‖ p) would be ½ (Δm² / σ_p² + e^{2Δl} − 2Δl − 1); they do act, and the rate is that of the
+    Gaussians themselves.
+
+    Args:
+        latent: (C, H, W) of z.
+        cells: the state above to feature maps ``(N, …) → (N, W, H, W)``; called without it at the top.
+        prior: of these, to m and l; ``None`` at the top.
+        join: of these, to what is added to the way up's feature; ``None`` at the top.
+        guess: of the sum, to Δm and Δl.
+        combine: of these and z, stacked, to the state below.
+
+    References:
+        Vahdat and Kautz 2020, "NVAE: a deep hierarchical variational autoencoder", arXiv:2007.03898.
+    """
+
+    def __init__(
+        self,
+        latent: Shape,
+        cells: nn.Module,
+        prior: nn.Module | None,
+        join: nn.Module | None,
+        guess: nn.Module,
+        combine: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.latent, self.head = latent, GaussianHead(latent, floor=_FLOOR)
+        self.cells, self.before, self.join, self.guess, self.combine = cells, prior, join, guess, combine
+
+    def enter(self, state: Tensor | None, c: Tensor | None) -> "_Found":
+        maps = self.cells()[0] if state is None else _through(self.cells, state)
+        if self.before is None:
+            channels, *side = self.latent
+            return _Found(maps, maps.new_zeros(2 * channels, *side))
+        return _Found(maps, _through(self.before, maps))
+
+    def prior(self, state: "_Found", c: Tensor | None) -> Distribution:
+        if self.before is None:
+            zero = state.raw[: self.latent[0]]
+            return DiagonalGaussian(zero, zero, len(self.latent), standard=True)
+        return self.head(_bounded(state.raw))
+
+    def posterior(self, p: Distribution, state: "_Found", feature: Tensor, c: Tensor | None) -> Distribution:
+        context = feature if self.join is None else feature + _through(self.join, state.maps)
+        return self.head(_bounded(state.raw + _through(self.guess, context)))
+
+    def descend(self, state: "_Found", z: Tensor, c: Tensor | None) -> Tensor:
+        return _through(self.combine, state.maps, z)
+
+
+class _Found(NamedTuple):
+    """Feature maps of the state, and raw numbers of p."""
+
+    maps: Tensor
+    raw: Tensor
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """Raw numbers, softly held between −5 and 5."""
+    raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
+    return _BOUND * torch.tanh(raw / _BOUND)
 
 
 def _through(network: nn.Module, *parts: Tensor) -> Tensor:

@@ -107,7 +107,15 @@ class VQVAE(Flat):
     def _one_hot(self, found: Tensor) -> OneHot:
         return OneHot(self.quantiser.codes(found).unsqueeze(1), self.quantiser.levels, found.ndim - 1)
 
-    def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: Draw, seen: Tensor | None = None) -> Trace:
+    def _pass(
+        self,
+        x: Tensor,
+        c: Tensor | None,
+        mask: Tensor | None,
+        draw: Draw,
+        seen: Tensor | None = None,
+        fed: Tensor | None = None,
+    ) -> Trace:
         return self._scored(x, c, mask, draw)
 
     def _scored(
@@ -129,7 +137,9 @@ class VQVAE(Flat):
         told = self._told(found, codes)
         return Trace(x, p_x, p_x.log_prob(x, mask), (Level(z, q, p, recorded),), c, mask, told, summary)
 
-    def _trace(self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level) -> Trace:
+    def _trace(
+        self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level, fed: Tensor | None = None
+    ) -> Trace:
         p_x = self.likelihood(self.decoded(level.z), c)
         return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
 

@@ -3,7 +3,8 @@
 __all__ = ["BottomUp", "Hierarchy", "Rung", "TopDown", "Upward"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from .._shapes import Shape
 from ..conditional import Condition, Conditional, Prior
 from ..distributions import Distribution, Point
+from ..networks import Spectral
 from ..noise import Noise, NoiseSource
 from ..trace import Level, Trace
 from .base import Generated, Model, Pick
@@ -205,6 +207,7 @@ class TopDown(Hierarchy):
         rungs: from the top to the bottom.
         likelihood: p(x | state), the state being what the lowest rung hands on.
         condition: what c is, if there is one.
+        penalty: of the weights, such as ``networks.Spectral``.
 
     References:
         Sønderby et al. 2016, arXiv:1602.02282; Kingma et al. 2016, arXiv:1606.04934, who name it bidirectional.
@@ -213,13 +216,35 @@ class TopDown(Hierarchy):
     downward = True
 
     def __init__(
-        self, upward: Upward, rungs: Sequence[Rung], likelihood: Conditional, condition: Condition | None = None
+        self,
+        upward: Upward,
+        rungs: Sequence[Rung],
+        likelihood: Conditional,
+        condition: Condition | None = None,
+        penalty: Spectral | None = None,
     ) -> None:
         super().__init__()
         if not rungs:
             raise ValueError("TopDown: rungs: wanted at least one, got none.")
         self.upward, self.rungs, self.likelihood = upward, nn.ModuleList(rungs), likelihood
-        self.condition, self.support = condition, likelihood.support
+        self.condition, self.support, self.penalty = condition, likelihood.support, penalty
+
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        draws: int = 1,
+        noise: NoiseSource | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        trace = super().forward(x, c, draws, noise, mask)
+        if self.penalty is None:
+            return trace
+        return replace(trace, penalties={name: value.expand(len(x)) for name, value in self.penalty().items()})
+
+    def after_step(self, summary: Mapping[str, Tensor]) -> None:
+        if self.penalty is not None:
+            self.penalty.after_step()
 
     @property
     def latent_shapes(self) -> tuple[Shape, ...]:

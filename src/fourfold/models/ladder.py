@@ -1,8 +1,9 @@
-"""Rungs of the ladder VAE, of the variational ladder with its flat prior, and of levels inferred apart."""
+"""Rungs of the ladder VAE, of the variational ladder, whose levels may be faded in, and of levels inferred apart."""
 
-__all__ = ["Apart", "Climb", "Flush", "Merging", "merged"]
+__all__ = ["Apart", "Climb", "FadeIn", "Flush", "Merging", "merged"]
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from .._shapes import Shape
 from ..conditional import Conditional, Prior
 from ..distributions import DiagonalGaussian, Distribution
+from ..networks import Fade
 from .hierarchy import Rung, Upward
 
 
@@ -153,3 +155,47 @@ class Climb(Upward):
             x = network(x) if c is None or i else network(x, c)
             features.append(x)
         return tuple(reversed(features))
+
+
+@dataclass(frozen=True)
+class FadeIn:
+    """One level of a variational ladder is faded in; the levels above are whole, those below have no part in x.
+
+    What z of this level adds to the state, and the features that its posterior sees, are multiplied with α, which goes
+    from 0 to 1 in a straight line. What levels below add is multiplied with 0, exactly; their posteriors see all.
+
+    Args:
+        sights: of the features of each level, from the top.
+        voices: of what z of each level adds, from the top.
+        level: which one comes in, counted from 0 at the top; the top itself is whole from the start.
+        length: steps until α is 1; half of the stage, if that is shorter.
+
+    References:
+        Li, Murkute, Gyawali and Wang 2020, arXiv:2002.10549.
+
+    Example:
+        >>> sights, voices = [Fade(), Fade(), Fade()], [Fade(), Fade(), Fade()]
+        >>> FadeIn(tuple(sights), tuple(voices), level=1, length=100).advance(25, 1000)
+        >>> [float(one.share) for one in sights], [float(one.share) for one in voices]
+        ([1.0, 0.25, 1.0], [1.0, 0.25, 0.0])
+    """
+
+    sights: tuple[Fade, ...]
+    voices: tuple[Fade, ...]
+    level: int
+    length: int
+
+    def advance(self, step: int, steps: int) -> None:
+        """Sets every factor as it is at this step of the stage."""
+        share = self._share(step, steps)
+        for i, (sight, voice) in enumerate(zip(self.sights, self.voices, strict=True)):
+            sight.share.fill_(share if i == self.level else 1.0)
+            voice.share.fill_(share if i == self.level else float(i < self.level))
+
+    def settled(self, step: int, steps: int) -> bool:
+        """Whether α is 1."""
+        return self._share(step, steps) == 1
+
+    def _share(self, step: int, steps: int) -> float:
+        length = min(self.length, steps // 2)
+        return min(1.0, step / length) if length and self.level else 1.0

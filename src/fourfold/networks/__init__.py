@@ -25,6 +25,7 @@ __all__ = [
     "RecurrentSizes",
     "RecurrentTokens",
     "Residual",
+    "Spectral",
     "Strided",
     "Transposed",
     "UnitColumns",
@@ -47,6 +48,7 @@ from .masked import GatedPixelCNN, PixelStacks
 from .normalisation import BatchNorm, Normalised
 from .quantisers import Codebook, FiniteScalar, Quantiser, VectorQuantiser
 from .recurrent import Recurrent, RecurrentSizes, RecurrentTokens
+from .spectral import Spectral
 from .strided import Strided
 from .tied import Transposed, UnitColumns
 

@@ -1,6 +1,6 @@
 """Residual bottlenecks, and the way between images and feature maps: the parts of very deep VAEs."""
 
-__all__ = ["Bottleneck", "Enlarged", "FromImage", "Halved", "ToImage", "convolution", "padded"]
+__all__ = ["Bottleneck", "Enlarged", "FromImage", "Halved", "ToImage", "convolution", "padded", "scaled"]
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +10,25 @@ from .._checks import positive_int
 from .._shapes import Shape
 
 
-def convolution(inputs: int, outputs: int, kernel: int = 1, *, groups: int = 1, factor: float = 1.0) -> nn.Conv2d:
-    """A convolution that keeps the size; biases are zero, weights torch's own times ``factor``.
+def convolution(
+    inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, bias: bool = True
+) -> nn.Conv2d:
+    """A convolution that keeps the size, or divides it by its stride; biases are zero, weights torch's own.
 
     Kernels lie in memory with their channels last, and so does what they make: twice as fast on a CPU.
     """
-    made = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
-    with torch.no_grad():
-        made.weight = nn.Parameter(made.weight.mul(factor).contiguous(memory_format=torch.channels_last))
-        if made.bias is not None:
-            nn.init.zeros_(made.bias)
+    made = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
+    made.weight = nn.Parameter(made.weight.detach().contiguous(memory_format=torch.channels_last))
+    if made.bias is not None:
+        nn.init.zeros_(made.bias)
     return made
+
+
+@torch.no_grad()
+def scaled(layer: nn.Conv2d, factor: float) -> nn.Conv2d:
+    """The layer, its weights times a factor."""
+    layer.weight.mul_(factor)
+    return layer
 
 
 class Bottleneck(nn.Module):
@@ -55,7 +63,7 @@ class Bottleneck(nn.Module):
                 convolution(before, middle),
                 convolution(middle, middle, kernel),
                 convolution(middle, middle, kernel),
-                convolution(middle, after, factor=factor),
+                scaled(convolution(middle, after), factor),
             ]
         )
 
@@ -142,12 +150,15 @@ class ToImage(nn.Module):
         outputs: (k · C, H, W).
         condition: none is taken.
         patch: side of the square of pixels that one pixel of the maps becomes.
+        kernel: of the convolution.
     """
 
-    def __init__(self, inputs: Shape, outputs: Shape, condition: Shape | None = None, patch: int = 1) -> None:
+    def __init__(
+        self, inputs: Shape, outputs: Shape, condition: Shape | None = None, patch: int = 1, kernel: int = 1
+    ) -> None:
         super().__init__()
         self.frame, self.patch = _frame(outputs, inputs, patch), patch
-        self.layer = convolution(inputs[0], outputs[0] * patch**2, 3 if patch > 1 else 1)
+        self.layer = convolution(inputs[0], outputs[0] * patch**2, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         out = pixel_shuffle(self.layer(x), self.patch)

@@ -31,7 +31,7 @@ class Quantiser(nn.Module, ABC):
     Attributes:
         dim: D, how many numbers a vector has.
         levels: K, how many codes there are.
-        usage: how often each code was chosen, ``(K,)``: a running mean, counted for each datum.
+        usage: how often each code was chosen in a batch, ``(K,)``: a running mean.
     """
 
     dim: int
@@ -57,8 +57,8 @@ class Quantiser(nn.Module, ABC):
         return {}
 
     def summary(self, z: Tensor, codes: Tensor, noise: NoiseSource) -> dict[str, Tensor]:
-        """What ``after_step`` needs of a batch ``(B, …, D)``, as means over its data."""
-        return {"code_counts": self.counted(codes) / len(codes)}
+        """What ``after_step`` needs of a batch ``(B, …, D)``: once averaged over processes, that of the whole batch."""
+        return {"code_counts": _world() * self.counted(codes)}
 
     def after_step(self, summary: Mapping[str, Tensor]) -> None:
         """Takes in a batch."""
@@ -112,8 +112,7 @@ class VectorQuantiser(Quantiser):
         m_i \leftarrow \gamma m_i + (1 - \gamma) \sum_{z_e \to i} z_e, \quad
         e_i = m_i / \hat N_i, \quad \hat N_i = \frac{N_i + \epsilon}{\sum_j N_j + K \epsilon} \sum_j N_j
 
-    where n_i and the sums are counted for each datum: means over the batch of all processes, so that one codebook
-    comes of any number of them.
+    where n_i and the sums are of the batch of all processes, so that one codebook comes of any number of them.
 
     Args:
         codebook: size, and how it is learned.
@@ -181,7 +180,7 @@ class VectorQuantiser(Quantiser):
         told, n = super().summary(z, codes, noise), len(z)
         flat = z.detach().reshape(-1, self.dim).to(self.codebook.dtype)
         if not self.by_loss:
-            told["code_sums"] = torch.zeros_like(self.codebook).index_add_(0, codes.flatten(), flat) / n
+            told["code_sums"] = _world() * torch.zeros_like(self.codebook).index_add_(0, codes.flatten(), flat)
         if self._pooled:
             told["code_pool"] = _pool(flat, noise.uniform((n, len(flat) // n)).flatten(), _POOL * self.levels)
         return told
@@ -305,16 +304,21 @@ def k_means(points: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
     return centres, sizes
 
 
-def _pool(vectors: Tensor, keys: Tensor, most: int) -> Tensor:
-    """Vectors of the batch of all processes, those with the largest keys first: the same on each of them."""
+def _world() -> int:
+    """How many processes share a batch."""
     from torch import distributed
 
-    world = 1
-    if distributed.is_available() and distributed.is_initialized():
-        world = distributed.get_world_size()
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def _pool(vectors: Tensor, keys: Tensor, most: int) -> Tensor:
+    """Vectors of the batch of all processes, those with the largest keys first: the same on each of them."""
+    world = _world()
     keys, place = keys.topk(min(most, len(keys)))
     vectors = vectors[place]
     if world > 1:
+        from torch import distributed
+
         all_keys = [torch.empty_like(keys) for _ in range(world)]
         all_vectors = [torch.empty_like(vectors) for _ in range(world)]
         distributed.all_gather(all_keys, keys)

@@ -10,6 +10,7 @@ __all__ = [
     "KERNELS",
     "MIWAE",
     "SCHEDULES",
+    "Balanced",
     "Capacity",
     "Constant",
     "Contractive",
@@ -25,6 +26,7 @@ __all__ = [
     "Linear",
     "Logistic",
     "Objective",
+    "ProgressiveELBO",
     "Reconstruction",
     "Schedule",
     "SoftFreeBits",
@@ -35,6 +37,7 @@ __all__ = [
     "rate",
 ]
 
+from .balanced import Balanced
 from .base import Objective, rate
 from .bounds import ELBO, Reconstruction
 from .capacity import Capacity
@@ -46,5 +49,6 @@ from .factor import Discrimination, FactorVAE, discriminator
 from .free_bits import FREE_BITS, FreeBits, SoftFreeBits
 from .importance import CIWAE, IWAE, MIWAE
 from .information import KERNELS, InfoVAE
+from .progressive import ProgressiveELBO
 from .schedules import SCHEDULES, Constant, Cyclic, Linear, Logistic, Schedule, Steps, parse_schedule
 from .sparse import KLSparsity, L1Sparsity

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._checks import choice, positive_int
+from ..networks.normalisation import norms
 from ..noise import NoiseSource
 from ..trace import Term, Terms, Trace
 from .base import Objective, plain_terms, reported, with_penalties
@@ -65,6 +66,12 @@ class _Weighted(Objective, ABC):
     def surrogate(self, model: Any, trace: Trace, terms: Terms) -> Tensor:
         if self.estimator.plain or not trace.levels:
             return terms.total
+        if self.inner > 1 and model.training and norms(model):
+            raise ValueError(
+                f"{type(self).__name__}: estimator {self.estimator.name!r}: batch normalisation lets a datum's weights "
+                "depend on the draws of others, and this gradient takes them for its own. Take autograd, or a model "
+                "without batch normalisation."
+            )
         direct, path = self.shares(trace)
         score = self.estimator.score * direct if self.estimator.score else None
         return in_place(reweighted(model, trace, direct, path, score), trace, terms)

@@ -1,6 +1,7 @@
 """Pictures of numpy arrays: each function returns a matplotlib figure; ``save`` and ``png`` write it."""
 
 __all__ = [
+    "code_bars",
     "curves",
     "evidence_curve",
     "gap_bars",
@@ -23,6 +24,6 @@ from .evidence import evidence_curve
 from .figures import png, save
 from .gap import gap_bars
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
-from .latents import kl_bars, latent_scatter
+from .latents import code_bars, kl_bars, latent_scatter
 from .training import curves
 from .witness import witness_images, witness_plane

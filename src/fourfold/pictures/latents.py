@@ -1,6 +1,6 @@
 """Pictures of latents: where the data lie in them, and what each of them costs."""
 
-__all__ = ["COLOURS", "kl_bars", "latent_scatter"]
+__all__ = ["COLOURS", "code_bars", "kl_bars", "latent_scatter"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -147,4 +147,30 @@ def kl_bars(kl_per_latent: ArrayLike, active: ArrayLike | None = None, threshold
         known = [Patch(color="#1f6fb5", label=f"active: {rule} ({on.sum()})")]
         known.append(Patch(color="#b8c0c8", label=f"inactive ({(~on).sum()})"))
         axes.legend(handles=known, loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK)
+    return figure
+
+
+def code_bars(counts: ArrayLike) -> "Figure":
+    """How often each code is chosen, as a share of an even one, most often first.
+
+    Args:
+        counts: ``(K,)``, how often each was chosen.
+
+    Raises:
+        ValueError: counts that are no finite numbers of at least 0, or all 0.
+    """
+    found = np.asarray(counts, float)
+    if found.ndim != 1 or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise ValueError(f"code_bars: counts must be numbers (K,) of at least 0, got {found.shape}: {counts!r}.")
+    share = np.sort(found / found.sum())[::-1]
+    some = share[share > 0]
+    perplexity = np.exp(-(some * np.log(some)).sum())
+    figure = blank(8, 3.2)
+    axes = figure.add_subplot()
+    title = f"perplexity {perplexity:.1f} of {len(share)} codes, {len(some)} used"
+    tidy(axes, title, "code, most frequent first", "times an even share")
+    axes.grid(False, axis="x")
+    axes.bar(range(len(share)), len(share) * share, width=0.9 if len(share) <= 100 else 1.0, color="#1f6fb5")
+    axes.axhline(1.0, color=GREY, linewidth=1)
+    axes.set_xlim(-0.7, len(share) - 0.3)
     return figure

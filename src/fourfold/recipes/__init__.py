@@ -28,9 +28,11 @@ __all__ = [
     "miwae",
     "mmd_vae",
     "piwae",
+    "nvae",
     "pixel_cnn",
     "pixel_vae",
     "pixel_vae2",
+    "pro_vlae",
     "rnn_lm",
     "semi_amortised_vae",
     "sentence_vae",
@@ -54,7 +56,7 @@ from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
 from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
-from .deep import vdvae
+from .deep import nvae, vdvae
 from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
@@ -65,7 +67,7 @@ from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
 from .text import rnn_lm, sentence_vae
-from .variational_ladders import variational_ladder
+from .variational_ladders import pro_vlae, variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -104,7 +106,9 @@ TABLE: dict[str, RecipeFunction] = {
         hvae,
         lvae,
         variational_ladder,
+        pro_vlae,
         vdvae,
+        nvae,
         pixel_cnn,
         pixel_vae,
         pixel_vae2,

@@ -43,7 +43,7 @@ def vq_vae(
     places: tuple[int, ...] = (),
     prior: str = "pixel_cnn",
     layers: int = 4,
-    filters: int = 64,
+    filters: int = 32,
     prior_share: float = 0.4,
     likelihood: str = "auto",
     encoder: NetworkChoice = None,

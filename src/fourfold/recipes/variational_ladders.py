@@ -1,6 +1,6 @@
 """Recipes with a flat prior over several levels, which differ in how deep the networks to them are."""
 
-__all__ = ["variational_ladder"]
+__all__ = ["pro_vlae", "variational_ladder"]
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,14 +8,14 @@ from itertools import pairwise
 
 from torch import nn
 
-from .._checks import choice, positive_int
+from .._checks import choice, non_negative, positive_int
 from .._shapes import Shape
 from ..data import DataSpec
-from ..models import Climb, Flush, TopDown
-from ..networks import Convolutional, Dense, Doubling, Halving, Join, halved
+from ..models import Climb, FadeIn, Flush, TopDown
+from ..networks import Convolutional, Dense, Doubling, Fade, Halving, Join, NetworkFactory, halved
 from ..networks.activations import activation as activation_named
-from ..objectives import ELBO
-from ..plan import Recipe, recipe
+from ..objectives import ELBO, ProgressiveELBO
+from ..plan import Player, Recipe, Stage, recipe
 from ..posteriors import gaussian
 from ..priors import StandardNormal
 from .choose import BY_NAME, NORMAL, beta_of, images, likelihood_for
@@ -66,6 +66,65 @@ def variational_ladder(
     return Recipe(model, ELBO(beta_of(1.0, beta_schedule), draws))
 
 
+@recipe(
+    posterior=_CHAIN,
+    prior=f"{NORMAL} at every level",
+    likelihood=f"{BY_NAME}; of the levels that are in use; the higher a level, the more layers between it and x",
+    objective="ELBO with a weight on the rate of the levels in use, and another on that of the others; in stages",
+    equation=r"\mathcal L_s = \mathbb E_{q(z|x)}\log p(x|z_{s:L}) - \beta \sum_{l \ge s} \mathrm{KL}_l "
+    r"- \gamma \sum_{l < s} \mathrm{KL}_l, \; s = L, \dots, 1",
+    source="Li, Murkute, Gyawali and Wang 2020, arXiv:2002.10549",
+    good_for="factors that come one level at a time, the most abstract first, so that lower ones add what is left",
+    not_for="a short run: every level needs its share of the steps; likelihoods, as for variational_ladder",
+    published="MIG against the squared error, as curves only: above VLAE and beta-VAE on dSprites and 3D shapes",
+)
+def pro_vlae(
+    data: DataSpec,
+    *,
+    latents: tuple[int, ...] = (2, 2, 2),
+    beta: float = 1.0,
+    gamma: float = 0.5,
+    fade: int = 5000,
+    network: str = "convolutional",
+    hidden: int = 256,
+    channels: int = 32,
+    activation: str = "elu",
+    merge: str = "concatenate",
+    likelihood: str = "auto",
+) -> Recipe:
+    """The progressive variational ladder: the top level is learned first, then with the next one, and so on down.
+
+    Args:
+        latents: sizes of z from the bottom level to the top one; each level has an equal share of the steps.
+        beta: weight of the rate of the levels that are in use.
+        gamma: weight of the rate of the others, which are held near their prior until their turn comes.
+        fade: steps over which a level comes in, from 0 to 1; at most half of its share.
+        network: dense or convolutional; a convolutional one halves the image once a level.
+        hidden: width of the dense layers: the one between features and latents, and of all features of dense networks.
+        channels: of all features of convolutional networks.
+        activation: name of the activation.
+        merge: add (with a learned gate for each channel, 0.1 at first) or concatenate: a level of z and those above.
+        likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
+    """
+    levels, length = len(latents), int(non_negative(fade, "pro_vlae: fade"))
+    fades = _Fades(*(tuple(Fade() for _ in latents) for _ in range(2)))
+    form = _Form(network, hidden, channels, activation, merge, fades)
+    model = _ladder(data, latents, form, likelihood, "pro_vlae")
+    players = [Player(ProgressiveELBO(i + 1, beta, gamma), continues=i > 0) for i in range(levels)]
+    moving = [FadeIn(fades.sights, fades.voices, i, length) for i in range(levels)]
+    names = [*(f"level{i}" for i in range(1, levels)), "main"]
+    stages = tuple(Stage((one,), name, moving=how) for one, name, how in zip(players, names, moving, strict=True))
+    return Recipe(model, players[-1].objective, stages=stages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fades:
+    """Of each level from the top."""
+
+    sights: tuple[Fade, ...]
+    voices: tuple[Fade, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """What the networks of a ladder are like."""
@@ -75,27 +134,20 @@ class _Form:
     channels: int
     activation: str
     merge: str
+    fades: _Fades | None = None
 
 
 def _ladder(data: DataSpec, latents: tuple[int, ...], form: _Form, likelihood: str, owner: str) -> TopDown:
     """The model: features up, and down again a rung a level to a state of the shape of that level's features."""
     if not latents:
         raise ValueError(f"{owner}: latents: wanted a size for each level, such as 2,2,2, got none.")
-    parts = _Parts(form, owner)
+    parts = _Parts(form, len(latents), owner)
     shapes = [data.shape]
     for size in latents:
         positive_int(size, f"{owner}: latents")
         shapes.append(parts.coarser(shapes[-1], data))
     above = [*shapes[2:], parts.coarser(shapes[-1], data)]
-    rungs = [
-        Flush(
-            (size,),
-            StandardNormal(size),
-            gaussian(parts.guess, shape, size),
-            parts.join(size, upper, shape, top=i == len(latents)),
-        )
-        for i, (size, shape, upper) in enumerate(zip(latents, shapes[1:], above, strict=True), 1)
-    ]
+    rungs = [parts.rung(i, size, shapes[i], above[i - 1]) for i, size in enumerate(latents, 1)]
     climb = Climb([parts.up(a, b) for a, b in pairwise(shapes)])
     return TopDown(climb, rungs[::-1], likelihood_for(data, likelihood)(parts.last, shapes[1], data.shape))
 
@@ -103,7 +155,8 @@ def _ladder(data: DataSpec, latents: tuple[int, ...], form: _Form, likelihood: s
 class _Parts:
     """The networks of a ladder, made for shapes."""
 
-    def __init__(self, form: _Form, owner: str) -> None:
+    def __init__(self, form: _Form, levels: int, owner: str) -> None:
+        self.levels, self.fades = levels, form.fades
         self.dense = choice(form.network, ("convolutional", "dense"), f"{owner}: network") == "dense"
         self.hidden = positive_int(form.hidden, f"{owner}: hidden")
         self.channels = positive_int(form.channels, f"{owner}: channels")
@@ -128,9 +181,18 @@ class _Parts:
         """One level of features to the next."""
         return nn.Sequential(Dense(below, shape, None, ()) if self.dense else Halving(below, shape), self.active())
 
-    def join(self, size: int, above: Shape, shape: Shape, top: bool) -> Join:
-        """z and the state above to the state of this level."""
-        lift = nn.Sequential(self.lift((size,), above, None), self.active())
-        seen = (above[0] * (2 if self.merge == "concatenate" and not top else 1), *above[1:])
-        down = nn.Sequential(Dense(seen, shape, None, ()) if self.dense else Doubling(seen, shape), self.active())
-        return Join(lift, down, None if top else above[0], self.merge)
+    def rung(self, i: int, size: int, shape: Shape, above: Shape) -> Flush:
+        """Level i from the bottom: from features of this shape to z, and with the state above back to this shape."""
+        guess, lift, top = self.guess, [self.lift((size,), above, None), self.active()], i == self.levels
+        if self.fades:
+            guess = partial(_seen_by, self.fades.sights[-i], guess)
+            lift.append(self.fades.voices[-i])
+        wide = (above[0] * (2 if self.merge == "concatenate" and not top else 1), *above[1:])
+        below = nn.Sequential(Dense(wide, shape, None, ()) if self.dense else Doubling(wide, shape), self.active())
+        join = Join(nn.Sequential(*lift), below, None if top else above[0], self.merge)
+        return Flush((size,), StandardNormal(size), gaussian(guess, shape, size), join)
+
+
+def _seen_by(sight: Fade, made: NetworkFactory, inputs: Shape, outputs: Shape, condition: Shape | None) -> nn.Module:
+    """A network that sees its inputs through the fade-in."""
+    return nn.Sequential(sight, made(inputs, outputs, condition))

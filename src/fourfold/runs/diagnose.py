@@ -26,6 +26,7 @@ from ..evaluation.importance import Progress
 from ..evaluation.information import information
 from ..noise import Noise
 from ..pictures import diagnose as drawn
+from ..trace import Level
 from .support import digest
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Diagnostics:
     def aggregate(self, samples: int = 2000) -> Found:
         """Where the aggregate posterior is not the prior."""
         name = "aggregate"
-        if reason := self.no_density():
+        if reason := self.no_density() or self.codes():
             return Found(name, notes=(f"{name}: {reason}",))
         found = aggregate(self.run.model, self.batches(), self.noise.fork(name), samples)
         rows = self._tested(("aggregate_mmd2", "aggregate_mmd_p"), found.mmd)
@@ -213,8 +214,10 @@ class Diagnostics:
         label = self.run.path.name if self.run.path else "run"
         rate, distortion = (measured.per_datum[key] for key in ("rate", "distortion"))
         point = drawn.Point(label, float(rate.mean()), float(distortion.mean()))
-        if not data:
-            return self.keep(Found(name, tuple(rows), per_datum=measured.per_datum), None), point
+        codes = self.codes() if data else None
+        if codes or not data:
+            notes = (f"{name}: the curve: {codes}",) if codes else ()
+            return self.keep(Found(name, tuple(rows), notes=notes, per_datum=measured.per_datum), None), point
         few = list(first(self.batches(), data))
         curve = rate_distortion(self.run.model, few, self.noise.fork(name), options, most, self.progress)
         own = elbo(self.run.model, few, self.noise.fork("own"), draws=20)
@@ -239,11 +242,19 @@ class Diagnostics:
         arrays |= {"rate_standard_error": errors[0], "distortion_standard_error": errors[1]}
         return self.keep(Found(name, tuple(rows), lines, (), arrays, measured.per_datum), None), point
 
-    def no_density(self) -> str | None:
-        """Why the posterior has nothing to compare, if so: an autoencoder's is a point."""
+    def _levels(self) -> tuple[Level, ...]:
         with torch.inference_mode():
             batch = next(iter(first(self.batches(), 1)))
-            levels = self.run.model(batch.x, batch.c, 1, self.noise.fork("look"), batch.mask).levels
+            return self.run.model(batch.x, batch.c, 1, self.noise.fork("look"), batch.mask).levels
+
+    def codes(self) -> str | None:
+        """Why latents cannot be moved or compared by distances, if so: codes are names."""
+        certain = any(level.q.certain for level in self._levels())
+        return "the latents are codes: names, with neither distances nor gradients between them." if certain else None
+
+    def no_density(self) -> str | None:
+        """Why the posterior has nothing to compare, if so: an autoencoder's is a point."""
+        levels = self._levels()
         if not levels:
             return "the model has no latents."
         points = [type(level.q).__name__ for level in levels if not level.q.has_density]

@@ -2,6 +2,7 @@
 
 __all__ = ["check_changes", "fit", "resume"]
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,12 @@ def _train(job: Job, data: DataSet, folder: RunFolder | None, recipe: Recipe, fa
     if outcome.interrupted and folder is not None:
         raise KeyboardInterrupt(
             f"Stopped at step {outcome.step} and saved. Continue with: fourfold train --resume {folder.path}"
+        )
+    if outcome.skipped:
+        warnings.warn(
+            f"{outcome.skipped} of {outcome.step} updates were left out, their gradient's norm being above skip_grad = "
+            f"{job.options.skip_grad:g} or not finite.",
+            stacklevel=3,
         )
     return Run(path, job.step, data, outcome, recipe)
 

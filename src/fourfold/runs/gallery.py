@@ -1,6 +1,14 @@
 """The pictures of a run: arrays from the model, drawn and written into the run folder."""
 
-__all__ = ["draw_reconstructions", "draw_samples", "draw_traversal", "samples", "unheld", "write_gallery"]
+__all__ = [
+    "draw_reconstructions",
+    "draw_samples",
+    "draw_traversal",
+    "keep_samples",
+    "samples",
+    "unheld",
+    "write_gallery",
+]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +20,7 @@ from torch import Tensor
 
 from .. import pictures
 from ..data import Batch, Split
+from ..distributions import OneHot, Told
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
@@ -30,13 +39,27 @@ def draw_samples(
     """A grid of n samples: means of p(x | z), or draws where it has none; with a label where the model wants one."""
     refuse_sentences(run, "sample")
     images, title = samples(run, n, label, seed, draw=draw)
+    return keep_samples(run, images, title, out)
+
+
+def keep_samples(run: "Run", images: np.ndarray, title: str, out: str | Path | None = None) -> Path:
+    """The picture of what ``samples`` gave."""
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
 
 def samples(
-    run: "Run", n: int, label: int | None = None, seed: int = 0, *, draw: bool = False
+    run: "Run",
+    n: int,
+    label: int | None = None,
+    seed: int = 0,
+    *,
+    draw: bool = False,
+    progress: Told | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean."""
+    """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean.
+
+    What is drawn element by element is told to ``progress``.
+    """
     model = run.model
     noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(model)
     title = "Not trained with this prior" if unheld(run) else "Samples"
@@ -54,9 +77,9 @@ def samples(
     elif model.condition is not None:
         seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
         again = torch.arange(n, device=model.device) % len(seen.x)
-        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw)
+        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw, progress=progress)
         return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
-    return _array(model.sample(n, c, noise, mean=not draw)), title
+    return _array(model.sample(n, c, noise, mean=not draw, progress=progress)), title
 
 
 def unheld(run: "Run") -> bool:
@@ -83,6 +106,11 @@ def draw_traversal(
 ) -> Path:
     """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
     refuse_sentences(run, "traverse")
+    if _code_counts(run, split, 1) is not None:
+        raise ValueError(
+            "traverse: the latents of this model are codes: names without an order, so there is nothing between two of "
+            "them to walk through. Look at fourfold reconstruct, or at the codebook in the report."
+        )
     kl, committed = _kl(run), _committed(run)
     order = _order(kl, committed)[:_ROWS]
     rows = run.split(split).x
@@ -118,7 +146,11 @@ def write_gallery(run: "Run") -> Path:
         _data_pictures(run, part, add)
     else:
         shown += passages(run, part)
-    if len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
+    if (counts := _code_counts(run, part, _SCATTER)) is not None:
+        figure = pictures.code_bars(counts)
+        told = f"How often each code is chosen, over all places of {_SCATTER:,} {part} data at most."
+        add("Codebook", told, lambda: _written(run, "codes.png", None, figure))
+    elif len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
         _latent_pictures(run, part, add)
     facts = {
         "recipe": str(record["recipe"]["recipe"] or "built by hand"),
@@ -202,6 +234,15 @@ def _kl(run: "Run") -> np.ndarray:
     if found is None:
         return np.zeros(level.z[0, 0].numel())
     return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))
+
+
+@torch.no_grad()
+def _code_counts(run: "Run", split: str, n: int) -> np.ndarray | None:
+    """How often each code is chosen for the first n data of a split, if the latents are codes (of one level)."""
+    batch = _first(run, split, n)
+    levels = run.model.infer(batch.x, batch.c, lambda i, q: q.centre if i else q.centre[None], batch.mask).levels
+    q = levels[0].q if levels else None
+    return np.bincount(_array(q.codes).ravel(), minlength=q.levels) if isinstance(q, OneHot) else None
 
 
 def _committed(run: "Run") -> np.ndarray | None:

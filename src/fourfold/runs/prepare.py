@@ -16,7 +16,7 @@ from ..models import Model
 from ..noise import Noise
 from ..objectives import Objective
 from ..plan import Plan, Recipe, RecipeFunction, Stage
-from ..training import Step, Training, parameters_of, steps_of
+from ..training import Step, Training, check_course, steps_of
 from .folder import RunError
 from .support import check_rows
 from .trust import network_of, recipe_of
@@ -127,9 +127,10 @@ def _look(step: Step, stages: tuple[Stage, ...], data: DataSet) -> None:
         warn_of_grey(f"data set {data.name!r}")
     raw = torch.from_numpy(np.array(data.train.x[:2]))  # a copy: the rows may be read-only
     labels = None if data.train.labels is None else torch.from_numpy(np.array(data.train.labels[:2]))
-    for stage, steps in zip(stages, steps_of(step, stages), strict=True):
-        for player, one in zip(stage.players, steps, strict=True):
-            parameters_of(player, one)
+    made = steps_of(step, stages)
+    check_course(stages, made)
+    for steps in made:
+        for one in steps:
             one.eval()(raw, labels, Noise(0))
             one.train()
     last = [player.objective for player in stages[-1].players]

@@ -19,7 +19,7 @@ _Row = Mapping[str, Any]
 
 #: The columns that a table has unless others are asked for.
 _FACTS = ("run", "recipe", "data", "seed", "steps", "parameters")
-_USUAL = ("elbo", "nll_is", "rate", "active_units", "reconstruction_mse")
+_USUAL = ("elbo", "nll_is", "perplexity", "perplexity_is", "rate", "active_units", "reconstruction_mse")
 _WHOLE_ROW = ("metric", "value", "standard_error", "unit", "estimator", "n", "non_finite")
 _MARKS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -16,6 +16,7 @@ from .._version import __version__
 from ..data import Batch, DataSet, DataSpec, Split, View, Vocabulary, feed
 from ..data import load as load_data
 from ..evaluation import Evaluation, EvaluationOptions, Row, evaluate
+from ..evaluation.doctor import Checkup
 from ..models import Model
 from ..noise import Noise
 from ..plan import Recipe
@@ -125,6 +126,7 @@ class Run:
         self.outcome.step = int(state["step"])
         self.outcome.seconds = float(state.get("seconds", self.outcome.seconds))
         self.outcome.finished = bool(state.get("finished", True))
+        self.outcome.skipped = int(state.get("skipped", 0))
 
     @property
     def folder(self) -> RunFolder:
@@ -307,6 +309,17 @@ class Run:
         for part, split in data.parts.items():
             check_rows(split, self.view, self.model.support, f"data set {data.name!r}, {part}")
         return data if self.view.condition != "label" else _renumbered(data, mine)
+
+    def doctor(self, split: str = "test", **options: Any) -> Checkup:
+        """What is wrong with this run, in words, and what to try.
+
+        Args:
+            split: the part of the data that it is examined on: one that it has not learnt from.
+            options: of ``fourfold.runs.doctor``: ``data=500``, ``gap_data=0``, ``seed=0``, ``tell``.
+        """
+        from .doctor import doctor
+
+        return doctor(self, split, **options)
 
     def report(self) -> Path:
         """Draws the pictures and writes ``report.html``; returns its path."""

@@ -1,13 +1,13 @@
 """A warning where a run is too short for what its recipe has planned."""
 
-__all__ = ["warn_of_unfinished"]
+__all__ = ["shortfalls", "warn_of_unfinished"]
 
 import warnings
 from collections.abc import Iterator
 from math import ceil, log
 
 from ..objectives import Linear, Logistic, Objective, Schedule
-from ..plan import Player
+from ..plan import Player, Stage
 from .prepare import Prepared
 
 
@@ -18,16 +18,9 @@ def warn_of_unfinished(prepared: Prepared, steps: int) -> None:
         prepared: what is trained.
         steps: of the run.
     """
-    course = prepared.stages
-    total = sum(stage.share for stage in course)
     found: dict[str, None] = {}  # players may share a schedule: it is told once, in order
-    for stage in course:
-        own = round(steps * stage.share / total)
-        where = "the run" if len(course) == 1 else f"its stage {stage.name!r}"
-        for player in stage.players:
-            for what, end in _ends(player):
-                if end > own:
-                    found[f"{what} ends at step {end:,}, {where} at {own:,}"] = None
+    for what, end, where, own in shortfalls(prepared.stages, steps):
+        found[f"{what} ends at step {end:,}, {where} at {own:,}"] = None
     if steps and found:
         warnings.warn(
             f"{prepared.name}: {'; '.join(found)}. Train for longer (epochs), or plan for less (such as the recipe's "
@@ -35,6 +28,18 @@ def warn_of_unfinished(prepared: Prepared, steps: int) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def shortfalls(course: tuple[Stage, ...], steps: int) -> Iterator[tuple[str, int, str, int]]:
+    """What ends after its stage of a run of so many steps: what, at which step of the stage, the stage, and its end."""
+    total = sum(stage.share for stage in course)
+    for stage in course:
+        own = round(steps * stage.share / total)
+        where = "the run" if len(course) == 1 else f"its stage {stage.name!r}"
+        for player in stage.players:
+            for what, end in _ends(player):
+                if end > own:
+                    yield what, end, where, own
 
 
 def _ends(player: Player) -> Iterator[tuple[str, int]]:

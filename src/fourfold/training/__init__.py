@@ -7,18 +7,18 @@ __all__ = [
     "Outcome",
     "Step",
     "Training",
+    "check_course",
     "check_job",
     "intervals",
     "launch",
     "load_tensors",
-    "parameters_of",
     "restore_module",
     "steps_of",
     "train",
 ]
 
 from .checkpoint import CheckpointError, load_tensors, restore_module
-from .course import parameters_of, steps_of
+from .course import check_course, steps_of
 from .engine import launch
 from .loop import Job, Outcome, check_job, intervals, train
 from .meter import NonFinite

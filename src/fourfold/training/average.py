@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..networks import Fade
 from .checkpoint import module_tensors
 
 
@@ -21,8 +22,11 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        # Buffers too: running statistics belong to the weights they were gathered with.
-        self.live = {k: v for k, v in module_tensors(module).items() if v.is_floating_point()} if decay else {}
+        # Buffers too: running statistics belong to the weights they were gathered with. What a stage sets stays as set.
+        kept = {id(part.share) for part in module.modules() if isinstance(part, Fade)}
+        own = module.state_dict(keep_vars=True)
+        found = {k: v for k, v in module_tensors(module).items() if v.is_floating_point() and id(own[k]) not in kept}
+        self.live = found if decay else {}
         self.mean = {name: p.detach().clone() for name, p in self.live.items()}
 
     def update(self) -> None:

@@ -1,6 +1,6 @@
 """The course of training: its stages, and in each the players that are stepped in turn."""
 
-__all__ = ["Act", "Actor", "course_of", "kept", "parameters_of", "steps_of"]
+__all__ = ["Act", "Actor", "check_course", "course_of", "kept", "parameters_of", "steps_of"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,18 +22,25 @@ class Actor:
     Args:
         player: who.
         step: what is trained; for the last stage's first player the run's own step.
-        mark: prefix of its numbers, ``""`` for the run's own step.
-        stream: of its noise; the first player of a stage has the run's own.
+        marks: the prefix of its numbers, ``""`` for the run's own step; and the stream of its noise, ``""`` for the
+            first player of a stage, who has the run's own.
+        before: the stage before, where a player that continues finds its optimiser.
         options: how.
         fabric: the engine.
     """
 
-    def __init__(self, player: Player, step: Step, mark: str, stream: str, options: Training, fabric: Any) -> None:
-        self.player, self.step, self.mark, self.stream = player, step, mark, stream
+    def __init__(
+        self, player: Player, step: Step, marks: tuple[str, str], before: "Act | None", options: Training, fabric: Any
+    ) -> None:
+        self.player, self.step, (self.mark, self.stream) = player, step, marks
         self.parameters = parameters_of(player, step)
         self._all = _unique(p for p in step.parameters() if p.requires_grad)
         self.apart = len(self.parameters) < len(self._all)
-        self.raw_optimiser = make_optimiser(self.parameters, options, player.lr, player.betas)
+        self.raw_optimiser = (
+            next(one.raw_optimiser for one in before.actors if one.player.name == player.name)
+            if player.continues and before is not None
+            else make_optimiser(self.parameters, options, player.lr, player.betas)
+        )
         self.take_turn()  # the engine synchronises what is trained: nothing else may look trainable to it
         self.wrapped, self.optimiser = fabric.setup(step, self.raw_optimiser)
         self.leave()
@@ -52,14 +59,23 @@ class Actor:
             for parameter in self._all:
                 parameter.requires_grad_(True)
 
-    def update(self, options: Training, factor: float, bare: bool) -> None:
-        """One step of the optimiser at this factor on the learning rate; the gradients are spent."""
-        if factor != 1:
+    def update(self, options: Training, factor: float | None, bare: bool) -> None:
+        """One step of the optimiser, at this factor on the learning rate where it moves; the gradients are spent."""
+        if factor is not None or self.player.continues:  # the stage before may have left another rate
+            factor = 1.0 if factor is None else factor
             for group in self.raw_optimiser.param_groups:
                 group["lr"] = options.lr * self.player.lr * factor
         if options.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
         (self.raw_optimiser if bare else self.optimiser).step()
+        self.spend()
+
+    def norm(self) -> torch.Tensor:
+        """Of the gradient; not finite where one of its elements is not."""
+        return torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+
+    def spend(self) -> None:
+        """The gradients are gone."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -92,6 +108,32 @@ def parameters_of(player: Player, step: Step) -> list[nn.Parameter]:
     return found
 
 
+def check_course(stages: tuple[Stage, ...], made: list[list[Step]]) -> None:
+    """Refuses a player who has nothing to train, or continues what is not his.
+
+    Args:
+        stages: of the recipe.
+        made: what ``steps_of`` gave for them.
+
+    Raises:
+        ValueError: by the player's name.
+    """
+    before: dict[str, tuple[Any, ...]] = {}
+    for stage, steps in zip(stages, made, strict=True):
+        own = {
+            player.name: (player.betas, *map(id, parameters_of(player, one)))
+            for player, one in zip(stage.players, steps, strict=True)
+        }
+        for player in stage.players:
+            if player.continues and before.get(player.name) != own[player.name]:
+                raise ValueError(
+                    f"Player {player.name!r}: continues: wanted a player of that name in the stage before, with the "
+                    f"same parameters and betas, got {'another one' if player.name in before else 'none'}. "
+                    "Leave continues out."
+                )
+        before = own
+
+
 def steps_of(step: Step, stages: tuple[Stage, ...]) -> list[list[Step]]:
     """For each stage the step of each player; the last stage's first is the one that is given."""
     made: list[list[Step]] = []
@@ -108,6 +150,7 @@ def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Traini
     total, done, start = sum(stage.share for stage in stages), 0.0, 0
     acts = []
     made = steps_of(step, stages)
+    check_course(stages, made)
     for stage, players in zip(stages, made, strict=True):
         done += stage.share
         end = steps if stage is stages[-1] else round(steps * done / total)
@@ -115,7 +158,8 @@ def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Traini
         for i, (player, one) in enumerate(zip(stage.players, players, strict=True)):
             names = [stage.name] * (stage is not stages[-1]) + [player.name] * (i > 0)
             mark = "".join(f"{name}/" for name in names)
-            actors.append(Actor(player, one, mark, player.name if i else "", options, fabric))
+            marks = (mark, player.name if i else "")
+            actors.append(Actor(player, one, marks, acts[-1] if acts else None, options, fabric))
         acts.append(Act(stage, start, end, tuple(actors)))
         start = end
     return acts

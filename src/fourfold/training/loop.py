@@ -26,6 +26,7 @@ from .optimisers import parse_lr_schedule
 from .options import Training
 from .progress import Progress
 from .saved import gathered, restored
+from .skips import Skips
 from .statistics import Statistics
 from .step import Step, readable
 
@@ -75,6 +76,7 @@ class Outcome:
     finished: bool = False
     interrupted: bool = False
     stopped_early: bool = False
+    skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -107,6 +109,7 @@ class _Loop:
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
+        self.skips = Skips(options.skip_grad, fabric)
         self.average = Average(self.step, options.ema)
         self.statistics = Statistics(self.feed, self.order, options.seed, fabric)
         self.state = Outcome()
@@ -166,14 +169,18 @@ class _Loop:
         """One step: each player whose turn it is takes an optimiser step on the same batch."""
         act = self._act(self.state.step)
         local = self.state.step - act.start
-        factor = 1.0 if self.lr.kind == "constant" else self.lr(local, act.end - act.start)
+        factor = self.lr.moved(local, act.end - act.start, self.options.lr_warmup)
+        if act.stage.moving is not None:
+            act.stage.moving.advance(local, act.end - act.start)
         for actor in act.actors:
             if actor.player.due(local):
                 actor.take_turn()
                 summary = self._turn(actor, local, raw, labels)
-                actor.update(self.options, factor, self.bare)
+                if taken := not (self.options.skip_grad and self.skips.skip(actor, self.state)):
+                    actor.update(self.options, factor, self.bare)
                 actor.leave()
-                self._after(actor, summary)
+                if taken:
+                    self._after(actor, summary)
         with torch.no_grad():
             self.average.update()
         self.state.step += 1
@@ -227,6 +234,7 @@ class _Loop:
             self._validate(act)
         rate = act.first.raw_optimiser.param_groups[0]["lr"]
         line = {"step": state.step, "epoch": round(state.epoch, 6), **state.metrics, "lr": rate}
+        line |= {"skipped": state.skipped} if self.options.skip_grad else {}
         self.log.write({**line, "seconds": round(state.seconds, 3)})
         self.fabric.log_dict(state.metrics, state.step)
         progress.show(state.metrics)
@@ -268,7 +276,7 @@ class _Loop:
                 f"Training stopped at step {state.step}: the validation objective is {objective}. "
                 f"{self._last_good()} {_CAUSES}"
             )
-        if act is not self.acts[-1] or not self.step.objective.settled(state.step - act.start, act.end - act.start):
+        if act is not self.acts[-1] or not self._settled():
             return  # values at different weights are not comparable: none is the best, and none is waited for
         if objective > state.best:
             state.best, state.best_step, state.waited = objective, state.step, 0
@@ -308,10 +316,15 @@ class _Loop:
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False
-        last = self.acts[-1]
-        if not self.step.objective.settled(self.state.step - last.start, last.end - last.start):
+        if not self._settled():
             # What was the end of a shorter run lies on the way now: its value was of another objective.
             self.state.best, self.state.waited = float("-inf"), 0
+
+    def _settled(self) -> bool:
+        """Whether the last stage's objective and model stand as they will at its end."""
+        last = self.acts[-1]
+        step, steps, moving = self.state.step - last.start, last.end - last.start, last.stage.moving
+        return self.step.objective.settled(step, steps) and (moving is None or moving.settled(step, steps))
 
     def _last_good(self) -> str:
         path = None if self.folder is None else self.folder / "checkpoints" / "last.safetensors"

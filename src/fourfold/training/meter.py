@@ -38,6 +38,11 @@ class Meter:
         self.count += 1
         self.steps.append(step)
 
+    def drop(self) -> None:
+        """Forgets the numbers of the last step."""
+        self.count -= 1
+        self.steps.pop()
+
     def filled(self) -> Tensor:
         """The rows of the interval so far, ``(count, numbers)``."""
         return self.rows[: self.count].clone() if self.rows is not None and self.count else torch.zeros(0, 0)

@@ -65,6 +65,12 @@ class LearningRate:
             return 10 ** (-sum(2 * done * 3280 >= 3**i - 1 for i in range(1, 8)) / 7)
         return 1.0
 
+    def moved(self, step: int, steps: int, warmup: int = 0) -> float | None:
+        """The same with a straight rise over the first ``warmup`` steps; ``None`` where it is 1 throughout."""
+        if self.kind == "constant" and not warmup:
+            return None
+        return self(step, steps) * min(1.0, (step + 1) / max(warmup, 1))
+
 
 def parse_lr_schedule(text: str) -> LearningRate:
     """A learning-rate schedule from its written form.

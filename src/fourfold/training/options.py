@@ -23,7 +23,10 @@ class Training:
         lr_schedule: constant; cosine[:final factor]; decay[:factor[:share of training, at its end]]; burda.
         eps: of the optimiser: what is added to the root of the second moment.
         weight_decay: of adamw.
+        lr_warmup: steps over which the learning rate rises from 0 in a straight line, at the start of every stage.
         clip: largest norm of the gradient; 0 does not clip.
+        skip_grad: norm of the gradient, before clipping, beyond which an update is not made, nor where it is not
+            finite; such updates are counted, and told. 0 makes every update.
         ema: decay of an exponential average of the weights, used for evaluation; 0 keeps none.
         patience: validations without improvement of the objective before stopping; 0 never stops.
         accumulate: pieces in which a batch goes through the model, to save memory.
@@ -50,7 +53,9 @@ class Training:
     lr_schedule: str = "constant"
     eps: float = 1e-8
     weight_decay: float = 0.01
+    lr_warmup: int = 0
     clip: float = 0.0
+    skip_grad: float = 0.0
     ema: float = 0.0
     patience: int = 0
     accumulate: int = 1
@@ -69,8 +74,9 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "devices", "log_steps", "validate_epochs"):
             positive_int(getattr(self, name), name)
-        for name in ("epochs", "weight_decay", "clip", "patience", "workers", "checkpoint_seconds"):
+        for name in ("epochs", "weight_decay", "clip", "skip_grad", "patience", "workers", "checkpoint_seconds"):
             non_negative(getattr(self, name), name)
+        non_negative(self.lr_warmup, "lr_warmup")
         positive(self.lr, "lr")
         positive(self.eps, "eps")
         fraction(self.ema, "ema")

@@ -21,8 +21,9 @@ def gathered(acts: list[Act], average: Average) -> tuple[dict[str, Tensor], dict
     for actor, extra in _actors(acts):
         place = _place(actor)
         tensors |= {f"weights{place}/{k}": v for k, v in extra.items()}
-        tensors |= {f"optimiser{place}/{k}": v for k, v in _optimiser_tensors(actor.raw_optimiser).items()}
         tensors[f"meter{place}"] = actor.meter.filled()
+    for place, optimiser in _optimisers(acts):
+        tensors |= {f"optimiser{place}/{k}": v for k, v in _optimiser_tensors(optimiser).items()}
     # An interval that goes on after an interruption may end without another turn of an actor, and tells its numbers.
     told: dict[str, dict[str, Any]] = {"names": {}, "weights": {}, "units": {}, "metered": {}}
     for actor, _ in _actors(acts):
@@ -42,10 +43,11 @@ def restored(acts: list[Act], average: Average, tensors: dict[str, Tensor], stat
         with torch.no_grad():
             for name, tensor in extra.items():
                 tensor.copy_(tensors[f"weights{place}/{name}"])
-        _restore_optimiser(actor.raw_optimiser, _under(f"optimiser{place}/", tensors))
         actor.meter.restore(tensors[f"meter{place}"], state["metered"][place])
         actor.step.names = tuple(state["names"][place])
         actor.step.weights, actor.step.units = state["weights"][place], state["units"][place]
+    for place, optimiser in _optimisers(acts):
+        _restore_optimiser(optimiser, _under(f"optimiser{place}/", tensors))
 
 
 def _place(actor: Actor) -> str:
@@ -66,6 +68,15 @@ def _actors(acts: list[Act]) -> Iterator[tuple[Actor, dict[str, Tensor]]]:
             fresh = {k for k, v in state.items() if id(v) not in seen}
             seen |= {id(v) for v in state.values()}
             yield actor, {k: v for k, v in module_tensors(actor.step).items() if k in fresh}
+
+
+def _optimisers(acts: list[Act]) -> Iterator[tuple[str, torch.optim.Optimizer]]:
+    """Every optimiser once, with the place of the first actor that has it: some go on over stages."""
+    seen: set[int] = set()
+    for actor, _ in _actors(acts):
+        if id(actor.raw_optimiser) not in seen:
+            seen.add(id(actor.raw_optimiser))
+            yield _place(actor), actor.raw_optimiser
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
