@@ -18,16 +18,16 @@ on small digits; its numbers mean nothing.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import fourfold as ff
 from fourfold.plan import Plan
 from fourfold.recipes import TABLE
 
-from .deep_lines import DATA, SHORT, Entry
+from .deep_lines import DATA, SHORT, Entry, small
 from .deep_page import page
 from .lines import STOPPED, Line, Table, fill, parser_of
 from .slices import Limit
@@ -51,11 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return fill(table, lines, Limit(given.minutes))
 
 
-def plan_of(entry: Entry, trial: bool = False) -> Plan | None:
+def plan_of(entry: Entry) -> Plan | None:
     """The recipe with its arguments; ``None`` where there is no such recipe (yet)."""
-    if entry.recipe not in TABLE:
-        return None
-    return TABLE[entry.recipe](**{**entry.arguments, **(entry.small if trial else {})})
+    return TABLE[entry.recipe](**entry.arguments) if entry.recipe in TABLE else None
 
 
 def line_of(entry: Entry, trial: bool = False) -> Line:
@@ -63,8 +61,7 @@ def line_of(entry: Entry, trial: bool = False) -> Line:
     training = {**entry.training, **TRAINING}
     said = {"budget_cpu_minutes": entry.minutes, "chosen": entry.arguments}
     if trial:
-        small = {"data": ff.data.digits, "epochs": 0.3, "samples": 10, "images": 50}
-        return Line(entry.recipe, plan_of(entry, trial), **small, training=training, said=said)
+        return Line(entry.recipe, plan_of(entry), partial(small, entry.data), 0.3, 10, 50, training, said)
     budget = DATA[entry.data], entry.epochs, entry.samples, entry.images
     return Line(entry.recipe, plan_of(entry), *budget, training, said)
 
