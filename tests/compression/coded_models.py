@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fourfold import recipes
 from fourfold.conditional import Condition, Conditional, NetworkConditional, Prior
+from fourfold.data import DataSpec
 from fourfold.distributions import (
     BernoulliHead,
     BetaBinomialHead,
@@ -24,6 +26,7 @@ from fourfold.distributions import (
 from fourfold.models import VAE, Direct, Generated, Model, Pick, Refinement, SemiAmortised
 from fourfold.networks.flows import gated
 from fourfold.noise import Noise, NoiseSource
+from fourfold.plan import Plan
 from fourfold.priors import AR1, AutoregressiveFlow, ConditionalPrior, GaussianMixture, StandardNormal, VampPrior
 from fourfold.trace import Level, Trace
 
@@ -174,6 +177,12 @@ class Levels(Model):
         return Generated(tuple(z.values()), self.p_x(z[len(self.sizes) - 1]))
 
 
+def hierarchy(make: Callable[..., Plan]) -> Model:
+    """A recipe's own levels, with batch normalisation."""
+    plan = make(latents=(4, 3, 2), hidden=(8, 8, 8), depth=1, batch_norm=True)
+    return plan.build(DataSpec(DATA, 2, None), seed=int(torch.randint(10**6, ()))).model
+
+
 @dataclass(frozen=True)
 class Case:
     """A model, and how many values its data have."""
@@ -207,6 +216,8 @@ CASES = {
     "two_levels": Case(lambda: Levels((2, 3), markov=False)),
     "chain": Case(lambda: Levels((2, 3), markov=True)),
     "long_chain": Case(lambda: Levels((2, 3, 4), markov=True)),
+    "bottom_up": Case(lambda: hierarchy(recipes.hvae)),
+    "ladder": Case(lambda: hierarchy(recipes.lvae)),
     "one_link": Case(lambda: Levels((2,), markov=True)),
     "conditional": Case(conditional, classes=3),
     "mixture_prior": Case(lambda: vae(prior=GaussianMixture(LATENT, 5))),

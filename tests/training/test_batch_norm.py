@@ -1,4 +1,4 @@
-"""Batch normalisation in the training loop: statistics are gathered when they are asked for, with the weights in use."""
+"""Batch normalisation in training: statistics are gathered when they are asked for, with the weights in use."""
 
 import json
 import random

@@ -5,6 +5,7 @@ __all__ = ["BatchNorm", "Between", "Normalised", "between", "gathering", "norms"
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +79,9 @@ class BatchNorm(nn.Module):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast x may be narrower
         variance, mean = torch.var_mean(wide, dims, correction=0)
         if not alone:  # equal shares: the mean of all is the mean of means
-            square = _mean_of_all(torch.stack((mean, variance + mean.square())))
-            mean, variance = square[0], square[1] - square[0].square()
+            here = mean.double()  # in which a mean far from 0 leaves the difference of squares its digits
+            first, square = _mean_of_all(torch.stack((here, variance.double() + here.square())))
+            mean, variance = first.to(wide), (square - first.square()).clamp(min=0).to(wide)
         if self.gathered is not None:
             total, count = self.gathered
             self.gathered = total + torch.stack((mean, variance + mean.square())).detach().double(), count + 1
@@ -171,6 +173,21 @@ def _alone() -> bool:
 def _mean_of_all(x: Tensor) -> Tensor:
     """The mean over the processes, through which gradients flow to each."""
     from torch import distributed
-    from torch.distributed.nn.functional import all_reduce
 
-    return all_reduce(x) / distributed.get_world_size()
+    return _SumOfAll.apply(x) / distributed.get_world_size()
+
+
+class _SumOfAll(torch.autograd.Function):
+    """The sum over the processes; what each makes of it comes back to every one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        from torch import distributed
+
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _SumOfAll.apply(gradient)
