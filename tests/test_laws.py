@@ -10,24 +10,38 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fourfold as ff
 from fourfold.conditional import Condition, Prior
 from fourfold.data import DataSpec
 from fourfold.distributions import Distribution
-from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, pixel_cnn
-from fourfold.models import VAE, Direct, Model
-from fourfold.networks import Convolutional, Dense, NetworkFactory, PixelStacks, Residual
+from fourfold.likelihoods import LIKELIHOODS, PixelDecoder, TokenDecoder, pixel_cnn, token_sequence
+from fourfold.models import VAE, VQVAE, Direct, Model
+from fourfold.networks import (
+    Codebook,
+    Convolutional,
+    Dense,
+    FiniteScalar,
+    NetworkFactory,
+    PixelStacks,
+    Quantiser,
+    Recurrent,
+    RecurrentSizes,
+    Residual,
+    Strided,
+    VectorQuantiser,
+)
 from fourfold.networks.normalisation import gathering
 from fourfold.noise import Noise, Recorder, Replay
 from fourfold.objectives import ELBO
 from fourfold.posteriors import FromPrior, gaussian, point
-from fourfold.priors import ConditionalPrior, StandardNormal
+from fourfold.priors import ConditionalPrior, PixelCodes, StandardNormal, UniformCodes
 
 L, B = 2, 5
 DATA = (1, 6, 5)
+LONG, WORDS = 7, 6
 NETWORKS: dict[str, NetworkFactory] = {
     "convolutional": partial(Convolutional, channels=(3, 4), hidden=8, activation="tanh"),
     "dense": partial(Dense, hidden=(8,), activation="tanh"),
@@ -54,10 +68,26 @@ class Case:
     has_density: bool = True
     masks: bool = True
     batch_norm: bool = False
+    codes: int | None = None  # how many there are, if latents are codes
+    sentences: bool = False
+
+    def latents(self, lead: tuple[int, ...], shape: tuple[int, ...], seed: int) -> Tensor:
+        """Some latents."""
+        if self.codes is None:
+            return Noise(seed).normal((*lead, *shape))
+        return (Noise(seed).uniform((*lead, *shape)) * self.codes).long()
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of a datum."""
+        return (LONG,) if self.sentences else DATA
 
     def batch(self, n: int = B) -> tuple[Tensor, Tensor | None]:
         """x and c for n data."""
-        x = Noise(0, stream="x").uniform((n, *DATA)).round()
+        x = Noise(0, stream="x").uniform((n, *self.event)).round()
+        if self.sentences:  # of 2, 3 … tokens, and <eos>
+            length = torch.arange(n)[:, None] % (LONG - 2) + 2
+            x = torch.where(torch.arange(LONG) < length, x + 3, (torch.arange(LONG) == length).float())
         if self.condition is None:
             return x, None
         return x, torch.arange(n) % 4 if self.condition.classes else Noise(0, stream="c").normal((n, *DATA))
@@ -97,6 +127,12 @@ def pixels(upsampled: bool, condition: Condition | None) -> VAE:
     return VAE(gaussian(NETWORKS["dense"], DATA, L, shape), StandardNormal(L), p_x, condition)
 
 
+def variational_ladder(network: str, merge: str) -> Model:
+    """Levels that meet only on the way to x."""
+    flags = {"hidden": 8, "channels": 4, "activation": "tanh", "network": network, "merge": merge}
+    return ff.recipes.variational_ladder.function(DataSpec(DATA, 256, None), latents=(L, 1), **flags).model
+
+
 def deep(name: str) -> Model:
     """A hierarchy of maps of latents; weights that begin at zero, behind which nothing matters yet, are moved."""
     model = getattr(ff.recipes, name).function(DataSpec(DATA, 256, None)).model
@@ -105,6 +141,43 @@ def deep(name: str) -> Model:
             if not parameter.any():
                 parameter.copy_(0.1 * Noise(0).normal(tuple(parameter.shape)))
     return model
+
+
+def two_pixel_levels() -> Model:
+    """A PixelCNN given maps of latents, and these by another one given a vector."""
+    sizes = {"layers": 2, "filters": 8, "kernel": 3, "channels": 6, "hidden": 8, "halvings": 1}
+    return ff.recipes.pixel_vae2.function(DataSpec(DATA, 2, None), latent=L, **sizes).model
+
+
+def quantised(make: Callable[[], Quantiser], learned: bool, condition: Condition | None) -> VQVAE:
+    """Codes for latents, a map of 3 × 2."""
+    quantiser, shape, latent = make(), None if condition is None else condition.shape, (1, 3, 2)
+    up = down = partial(Strided, filters=6, blocks=1)
+    vectors = (quantiser.dim, 3, 2)
+    prior = PixelCodes(latent, quantiser.levels, PixelStacks(2, 6, 3, 3))
+    p_x = LIKELIHOODS["bernoulli"](down, vectors, DATA, shape)
+    q = point(up, DATA, vectors, shape)
+    with torch.no_grad():
+        for parameter in q.parameters():
+            parameter.mul_(3.0)  # vectors that are not all one code
+    return VQVAE(q, quantiser, prior if learned else UniformCodes(latent, quantiser.levels), p_x, condition)
+
+
+def sentences(cell: str, condition: Condition | None) -> VAE:
+    """A decoder of tokens given z, and c by a network of both."""
+    shape, sizes = None if condition is None else condition.shape, RecurrentSizes(WORDS, 3, 4, cell=cell)
+    network = nn.Identity() if shape is None else NETWORKS["dense"]
+    p_x = token_sequence(network, (L,), (LONG,), shape, decoder=TokenDecoder(sizes, L))
+    q = gaussian(partial(Recurrent, sizes=sizes), (LONG,), L, shape)
+    return VAE(q, StandardNormal(L), p_x, condition)
+
+
+def words_given(condition: Condition) -> Direct:
+    """A language model of c, without latents."""
+    decoder = TokenDecoder(RecurrentSizes(WORDS, 3, 4), 3)
+    return Direct(
+        ConditionalPrior(token_sequence(NETWORKS["dense"], condition.shape, (LONG,), decoder=decoder)), condition
+    )
 
 
 CASES = [
@@ -125,8 +198,31 @@ CASES = [
         Case(f"pixels-{name}-{given}", partial(pixels, upsampled, CONDITIONS[given]), CONDITIONS[given], masks=False)
         for name, upsampled, given in (("maps", True, "none"), ("maps", True, "label"), ("vector", False, "none"))
     ),
+    *(
+        Case(f"variational-ladder-{network}-{merge}", partial(variational_ladder, network, merge))
+        for network, merge in (("dense", "add"), ("convolutional", "add"), ("convolutional", "concatenate"))
+    ),
     *(Case(name, partial(deep, name)) for name in ("vdvae",)),
     Case("nvae", partial(deep, "nvae"), batch_norm=True),
+    Case("two-pixel-levels", two_pixel_levels, masks=False),
+]
+CASES += [
+    Case(f"codes-{name}-{given}", partial(quantised, make, learned, CONDITIONS[given]), CONDITIONS[given], codes=6)
+    for name, make, learned, given in (
+        ("vq", lambda: VectorQuantiser(Codebook(6, 2)), False, "none"),
+        ("vq", lambda: VectorQuantiser(Codebook(6, 2)), False, "label"),
+        ("vq-learned", lambda: VectorQuantiser(Codebook(6, 2)), True, "none"),
+        ("fsq", lambda: FiniteScalar((3, 2)), False, "none"),
+    )
+]
+CASES += [
+    *(
+        Case(
+            f"sentences-{cell}-{given}", partial(sentences, cell, CONDITIONS[given]), CONDITIONS[given], sentences=True
+        )
+        for cell, given in (("lstm", "none"), ("gru", "none"), ("lstm", "label"))
+    ),
+    Case("words_given", partial(words_given, Condition.label(4)), Condition.label(4), sentences=True),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -148,7 +244,9 @@ def test_shapes_values_and_gradients(case: Case):
     model = case.make()
     x, c = case.batch()
     trace = model(x, c, draws=3, noise=Noise(1))
-    assert trace.log_likelihood.shape == (3, B) and trace.p_x.lead_shape == (3, B) and trace.p_x.event_shape == DATA
+    assert (
+        trace.log_likelihood.shape == (3, B) and trace.p_x.lead_shape == (3, B) and trace.p_x.event_shape == case.event
+    )
     assert [level.z.shape for level in trace.levels] == [(3, B, *shape) for shape in model.latent_shapes]
     value = score(case, model)
     assert value.shape == (3, B) and value.isfinite().all()
@@ -215,6 +313,8 @@ def test_the_trace_is_found_again_at_its_own_latents(case: Case):
 
 @EVERY
 def test_z_has_a_gradient_at_given_latents(case: Case):
+    if case.codes is not None:
+        pytest.skip("there is nothing between two codes")
     model = case.make()
     x, c = case.batch()
     z = tuple(Noise(2).normal((3, B, *shape)).requires_grad_() for shape in model.latent_shapes)
@@ -237,10 +337,10 @@ def test_picks_choose_every_latent(case: Case):
     assert seen == [(i, (1, B) if i else (B,)) for i in range(levels)]
     assert_close(tuple(level.z[0] for level in inferred.levels), tuple(model.encode(x, c)))
     assert_close(shown(inferred.p_x)[0], model.reconstruct(x, c))
-    fixed = tuple(Noise(3).normal((B, *shape)) for shape in model.latent_shapes)
+    fixed = tuple(case.latents((B,), shape, 3) for shape in model.latent_shapes)
     made = model.generate(B, c, lambda i, p: fixed[i])
     assert_close(made.z, fixed) if levels else None
-    assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == DATA
+    assert made.p_x.lead_shape == (B,) and made.p_x.event_shape == case.event
     assert_close(shown(made.p_x), shown(model.at(x, tuple(z[None] for z in fixed), c, q=False).p_x)[0])
 
 
@@ -273,13 +373,13 @@ def test_a_datum_does_not_depend_on_its_neighbours(case: Case):
 def test_a_mask_leaves_pixels_out(case: Case):
     model = case.make()
     x, c = case.batch()
-    mask = torch.zeros(B, *DATA)
+    mask = torch.zeros(B, *case.event)
     if not case.masks:
         with pytest.raises(ValueError, match="a mask cannot leave pixels out"):
             model(x, c, noise=Noise(1), mask=mask)
         return
     assert (model(x, c, noise=Noise(1), mask=mask).log_likelihood == 0).all()
-    mask[:, :, 2:4] = 1.0
+    mask[..., 2:4] = 1.0
     kept = model(x, c, noise=Noise(1), mask=mask).log_likelihood
     rest = model(x, c, noise=Noise(1), mask=1 - mask).log_likelihood
     assert_close(kept + rest, model(x, c, noise=Noise(1)).log_likelihood)

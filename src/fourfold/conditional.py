@@ -52,7 +52,7 @@ class Conditional(nn.Module, ABC):
     The context has shape ``(*lead, …)`` with lead ``(B,)`` or ``(S, B)``; c, if any, has shape ``(B, …)``.
     """
 
-    #: What the events must be, for a likelihood: "binary", "unit", "levels" or "real" (see ``Head.support``).
+    #: What the events must be, for a likelihood: "binary", "unit", "levels", "real" or "tokens" (see ``Head.support``).
     support: str = "real"
 
     @abstractmethod

@@ -5,7 +5,7 @@ __all__ = ["Level", "Term", "Terms", "Trace"]
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from .distributions import Distribution
@@ -18,7 +18,7 @@ class Level:
     """One group of latents: its draw, the posterior it came from, and the prior at that draw.
 
     Attributes:
-        z: the draw.
+        z: the draw; whole numbers, where the latents are codes.
         q: the posterior it came from.
         p: the prior at that draw.
         recorded: log q(z) as it was found when z was drawn, for a posterior that cannot cheaply tell it again (a
@@ -28,7 +28,7 @@ class Level:
             came before, so KL(q ‖ p) at such a p is no part of the bound, and only log q(z) − log p(z) is.
     """
 
-    z: Float[Tensor, "S B *latent"]
+    z: Shaped[Tensor, "S B *latent"]
     q: Distribution
     p: Distribution
     recorded: Float[Tensor, "S B"] | None = None
@@ -71,7 +71,8 @@ class Trace:
         levels: the latents from top to bottom; empty for a model without latents.
         c: the conditioning, ``(B, …)``, if any.
         mask: 1 on the elements of x that are modelled (lengths, the part to predict), if not all are.
-        penalties: further terms ``(B,)`` in nats that belong to the model, to be minimised.
+        penalties: further terms ``(B,)`` in nats that belong to the model, to be minimised; a ``Term`` has a weight and
+            a unit of its own, and enters the objective as it is (with weight 0 it is only told).
         summary: means over the batch, without gradient, which the model's ``after_step`` gets (averaged over all
             processes): what a codebook or a running mean is made of.
     """
@@ -82,7 +83,7 @@ class Trace:
     levels: tuple[Level, ...]
     c: Tensor | None = None
     mask: Tensor | None = None
-    penalties: Mapping[str, Float[Tensor, " B"]] = field(default_factory=dict)
+    penalties: "Mapping[str, Float[Tensor, ' B'] | Term]" = field(default_factory=dict)
     summary: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property

@@ -15,6 +15,7 @@ from fourfold.distributions import (
     DiagonalGaussian,
     Distribution,
     FullGaussian,
+    GaussianHead,
     Mixture,
     PixelHead,
     Point,
@@ -51,7 +52,8 @@ def pixels(lead: tuple[int, ...], event: tuple[int, ...], family, given: tuple[i
     with torch.random.fork_rng():
         torch.manual_seed(0)
         stacks = PixelStacks(layers=2, filters=6, kernel=3, first=3)
-        network = GatedPixelCNN(event, family((1,)).per_element, given, stacks)
+        unit = family is not GaussianHead
+        network = GatedPixelCNN(event, family((1,)).per_element, given, stacks, unit=unit)
     return PixelHead(event, family, network, given)(Noise(8).normal((*lead, *given)))
 
 
@@ -61,6 +63,7 @@ SEQUENTIAL = {
     "full": full,
     "pixels": lambda lead: pixels(lead, (1, 3, 2), BernoulliHead, (2,)),
     "pixels_in_colour": lambda lead: pixels(lead, (3, 2, 2), CategoricalHead, (2, 2, 2)),
+    "pixels_of_numbers": lambda lead: pixels(lead, (2, 2, 2), GaussianHead, (2, 2, 2)),
     "pull_back": lambda lead: PullBack(gaussian(lead), bent(affine)),
     "pull_back_shifts": lambda lead: PullBack(gaussian(lead), bent(partial(affine, mean_only=True))),
     "push_forward": lambda lead: PushForward(gaussian(lead), bent(gated)),

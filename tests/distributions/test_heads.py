@@ -24,6 +24,7 @@ HEADS = {
     "discretised_logistic": (DiscretisedLogisticHead, "levels", 2),
     "gaussian": (GaussianHead, "real", 2),
     "gaussian_fixed": (lambda event: GaussianHead(event, 0.5), "real", 1),
+    "gaussian_softplus": (lambda event: GaussianHead(event, "softplus", 0.01), "real", 2),
     "gaussian_global": (lambda event: GaussianHead(event, "global", 0.01), "real", 1),
     "mixture": (lambda event: DiscretisedLogisticMixtureHead(event, 3), "levels", 9),
     "point": (PointHead, "real", 1),
@@ -107,3 +108,21 @@ def test_shapes_of_a_beta_have_ends():
 def test_wrong_arguments_are_named(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_softplus_is_a_variance_with_a_least_one(double: None):
+    raw = torch.tensor([0.0, 0.0, 0.0, -1e4, 0.3, 50.0])
+    p = GaussianHead(3, "softplus", floor=0.1)(raw)
+    assert_close(p.scale.square(), torch.tensor([0.01, 0.01 + torch.tensor(0.3).exp().log1p(), 50.01]))
+    bare = GaussianHead(1, "softplus")(torch.tensor([0.0, -1e4]).requires_grad_())
+    assert bare.log_scale.isfinite().all() and bare.log_prob(torch.zeros(1)).isfinite()
+
+
+def test_scales_below_a_ceiling(double):
+    """(softsign(raw) + 1) / 2, as in the PixelVAE, and its logarithm to the last digits at either end."""
+    raw = torch.tensor([-1e12, -3.0, 0.0, 2.0, 1e12])
+    p = GaussianHead(5, ceiling=1.0)(torch.cat((torch.zeros(5), raw)))
+    assert_close(p.scale, torch.tensor([0.5e-12, 0.125, 0.5, 5 / 6, 1.0]), rtol=1e-9, atol=0)
+    assert_close(GaussianHead(1, floor=0.1, ceiling=3.0)(torch.zeros(2)).scale, torch.tensor([1.55]))
+    with pytest.raises(ValueError, match=r"GaussianHead: ceiling: wanted one above the floor 0.5, got 0.5"):
+        GaussianHead(5, floor=0.5, ceiling=0.5)

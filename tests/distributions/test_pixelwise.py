@@ -12,6 +12,8 @@ from fourfold.distributions import (
     Bernoulli,
     BernoulliHead,
     CategoricalHead,
+    ContinuousBernoulliHead,
+    DiagonalGaussian,
     DiscretisedLogisticHead,
     DiscretisedLogisticMixtureHead,
     GaussianHead,
@@ -183,10 +185,80 @@ def test_what_it_has_not_it_refuses(double):
 
 def test_a_head_of_something_else_is_refused_by_name():
     network = GatedPixelCNN((1, 2, 3), 2, None, STACKS)
-    with pytest.raises(ValueError, match=r"PixelHead: family: wanted a probability mass over levels, got GaussianHead"):
-        PixelHead((1, 2, 3), GaussianHead, network)
+    for family in (ContinuousBernoulliHead, lambda event: GaussianHead(event, "global")):
+        with pytest.raises(
+            ValueError, match="PixelHead: family: wanted a probability mass over levels or a density of"
+        ):
+            PixelHead((1, 2, 3), family, network)
     with pytest.raises(ValueError, match=r"PixelHead: event: wanted an image \(C, H, W\), got \(6,\)"):
         PixelHead((6,), BernoulliHead, network)
     with pytest.raises(TypeError, match="PixelHead: network: wanted one as Pixels tells, got Linear"):
         PixelHead((1, 2, 3), BernoulliHead, nn.Linear(2, 2))
     assert isinstance(PixelHead((1, 2, 3), DiscretisedLogisticHead, network).alone(), Pixelwise)
+
+
+def numbers(event: tuple[int, ...], given: tuple[int, ...] | None = None) -> PixelHead:
+    """A density of maps of real numbers, each element well away from independent of those before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = GatedPixelCNN(event, 2, given, STACKS, unit=False)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2.0)
+    return PixelHead(event, GaussianHead, network, given)
+
+
+def test_a_density_of_two_numbers_integrates_to_one(double):
+    p, side = numbers((1, 1, 2)).alone(), torch.linspace(-9, 9, 361)
+    x = torch.cartesian_prod(side, side).reshape(-1, 1, 1, 2)
+    density = p.log_prob(x).detach().exp()
+    assert not p.mass and p.head.support == "real"
+    assert float(density.sum()) * 0.05**2 == pytest.approx(1.0, abs=1e-6)
+    cube = density.reshape(361, 361)
+    apart = cube.sum(1, keepdim=True) * cube.sum(0, keepdim=True) * 0.05**2
+    assert float((cube - apart).abs().sum()) * 0.05**2 > 0.05  # the second number depends on the first
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("event", [(1, 3, 2), (2, 2, 2)], ids=str)
+def test_numbers_are_drawn_from_what_scores_them(event: tuple[int, ...], double):
+    """By a loop over whole passes: each element is normal given those before, and its draw is that noise, moved."""
+    head = numbers(event, (3,))
+    p, source = head(Noise(1).normal((4, 3))), Recorder(Noise(2))
+    x, log_p = p.sample(source), torch.zeros(4)
+    colours, height, width = event
+    noise = iter(source.tensors)
+    for row, column, colour in product(range(height), range(width), range(colours)):
+        raw = head.network(torch.where(_order(event) < _order(event)[colour, row, column], x, 99.0), p.given)
+        loc, log_scale = raw.reshape(4, 2, *event)[:, :, colour, row, column].unbind(1)
+        assert_close(x[:, colour, row, column], loc + log_scale.exp() * next(noise)[:, 0], rtol=0, atol=1e-12)
+        log_p += torch.distributions.Normal(loc, log_scale.exp()).log_prob(x[:, colour, row, column])
+    assert_close(p.log_prob(x), log_p, rtol=0, atol=1e-12)
+
+
+def _order(event: tuple[int, ...]) -> Tensor:
+    """When each element is drawn: row by row, and within a pixel colour by colour."""
+    colours, height, width = event
+    return torch.arange(height * width * colours).reshape(height, width, colours).permute(2, 0, 1)
+
+
+def test_the_centre_of_numbers_is_the_mean_given_the_means_before(double):
+    p = numbers((1, 2, 2), (3,))(Noise(1).normal((4, 3)))
+    steps, found = p.conditionals(), p.centre.reshape(4, 4)
+    piece, _ = next(steps)
+    for i in range(4):
+        assert isinstance(piece, DiagonalGaussian) and piece.mean[:, 0].equal(found[:, i])
+        piece, _ = steps.send(piece.mean) if i < 3 else (piece, None)
+
+
+def test_numbers_have_a_gradient_in_themselves(double):
+    p = numbers((2, 2, 2), (3,))(Noise(1).normal((4, 3)))
+    assert torch.autograd.gradcheck(p.log_prob, (Noise(2).normal((4, 2, 2, 2)).requires_grad_(),), fast_mode=True)
+
+
+def test_numbers_are_seen_as_they_are_and_levels_from_minus_one(double):
+    made = GatedPixelCNN((1, 3, 2), 2, None, STACKS)
+    plain = GatedPixelCNN((1, 3, 2), 2, None, STACKS, unit=False)
+    plain.load_state_dict(made.state_dict())
+    x = Noise(1).uniform((5, 1, 3, 2))
+    assert_close(plain(2 * x - 1), made(x), rtol=0, atol=1e-14)

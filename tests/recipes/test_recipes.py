@@ -7,22 +7,26 @@ import pytest
 import torch
 
 import fourfold as ff
-from fourfold.data import DataSpec, Quadrants, Split, View
+from fourfold.data import DataSpec, Quadrants, Split, View, Vocabulary
 from fourfold.models import VAE, Direct
 from fourfold.noise import Noise
 from fourfold.objectives import ELBO
 from fourfold.recipes import TABLE, find
 
 GREY = DataSpec((1, 6, 6), 256, 10, n=7)
+WORDS = Vocabulary(("<pad>", "<eos>", "<unk>", "a", "b"), 5)
+SENTENCES = {name: DataSpec((4,), None, None, n=7, vocabulary=WORDS) for name in ("rnn_lm", "sentence_vae")}
 RAW = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 1, 6, 6), dtype=np.uint8))
 LABELS = torch.arange(7)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_recipe_gives_finite_terms_and_gradients(name: str) -> None:
-    made = TABLE[name]().build(GREY)
-    view = View(256, binarize="dynamic", condition=made.condition)
-    batch = view(RAW, LABELS, Noise(0))
+    made = TABLE[name]().build(SENTENCES.get(name, GREY))
+    view, raw = View(256, binarize="dynamic", condition=made.condition), RAW
+    if name in SENTENCES:
+        view, raw = View(None, words=5), torch.tensor([[3, 4, 1, 0]], dtype=torch.int32).expand(7, 4)
+    batch = view(raw, LABELS, Noise(0))
     trace = made.model(batch.x, batch.c, draws=made.objective.draws, noise=Noise(1), mask=batch.mask)
     total = made.objective(trace).total
     assert total.shape == (7,) and total.isfinite().all()

@@ -220,7 +220,7 @@ def test_other_epochs_in_the_same_folder_are_refused(made: Path) -> None:
 
 def test_the_plan_knows_every_flat_recipe() -> None:
     """A recipe that takes nothing but data and has one group of latents belongs into the table."""
-    apart = {"conv_vae", "cvae", "structured_cvae", "hvae", "pixel_cnn", "pixel_vae"}
+    apart = {"conv_vae", "cvae", "hvae", "lvae", "pixel_cnn", "pixel_vae", "structured_cvae", "variational_ladder"}
     assert set(ff.recipes.TABLE) - apart <= {entry.recipe for entry in flat_table.PLAN.values()}
 
 

@@ -1,7 +1,7 @@
 """A small training run as a program: ``runner.py FOLDER [die-at-step] [options…]``; resumes a folder that is there.
 
 With a step given, the process kills itself with SIGKILL in the middle of it. The option ``duel`` trains the recipe of
-turns.py.
+turns.py, ``codes`` a VQ-VAE.
 """
 
 import json
@@ -39,6 +39,10 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
         return
     if options.pop("duel", False):
         ff.fit(duel(every=3), ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
+        return
+    if options.pop("codes", False):
+        sizes = {"codes": 8, "dim": 4, "hidden": (8,), "places": (4, 4), "layers": 2, "filters": 8}
+        ff.fit(ff.recipes.vq_vae(**sizes), ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]
         return
     recipe = ff.recipes.vae(latent=3, hidden=(16,), beta_schedule="linear:0:1:60")
     ff.fit(recipe, ff.data.digits(), out=folder, quiet=True, **options)  # type: ignore[arg-type]

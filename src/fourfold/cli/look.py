@@ -1,4 +1,4 @@
-"""``fourfold sample``, ``reconstruct``, ``traverse`` and ``report``: pictures of a run."""
+"""``fourfold sample``, ``reconstruct``, ``traverse`` and ``report``: pictures of a run, or its sentences."""
 
 __all__ = ["reconstruct", "report", "sample", "traverse"]
 
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
 def sample(words: Sequence[str]) -> int:
     """Draws from the model, as a picture or an array."""
-    parser = Parser("sample", "Draws from the model: a picture in RUN/pictures, or --out FILE.png, or FILE.npz (x).")
+    about = "Draws from the model: a picture in RUN/pictures, or --out FILE.png, or FILE.npz (x); of sentences text."
+    parser = Parser("sample", about)
     add_run(parser)
     parser.add_argument("-n", type=int, default=64, help="how many (default 64)")
     parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
     parser.add_argument("--draw", action="store_true", help="draws from p(x|z), such as data are, and not its means")
-    parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x")
+    parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x; a .txt of sentences")
     given = parser.read(words)
     positive_int(given.n, "sample: n")
-    path = target(given.out, ".png", ".npz") if given.out else None
+    path = target(given.out, ".png", ".npz", ".txt") if given.out else None
     run = open_run(given)
     _warn_of_no_prior(run)
+    if run.vocabulary is not None and not (path and path.suffix == ".npz"):
+        return _tell(_sentences(run, given.n, given.label, given.seed), path)
+    _refuse_text(path)
     if path and path.suffix == ".npz":
         _write_samples(run, given, path)
     else:
@@ -42,17 +46,24 @@ def sample(words: Sequence[str]) -> int:
 
 def reconstruct(words: Sequence[str]) -> int:
     """Draws data beside their reconstructions."""
-    parser = Parser("reconstruct", "Data beside their reconstructions: a picture in RUN/pictures, or --out FILE.png.")
+    about = "Data beside their reconstructions: a picture in RUN/pictures, or --out FILE.png; of sentences text."
+    parser = Parser("reconstruct", about)
     add_run(parser)
     add_data(parser)
     parser.add_argument("-n", type=int, default=10, help="how many data (default 10)")
-    parser.add_argument("--out", metavar="FILE", help="a .png")
+    parser.add_argument("--out", metavar="FILE", help="a .png; a .txt of sentences")
     given = parser.read(words)
     positive_int(given.n, "reconstruct: n")
-    path = target(given.out, ".png") if given.out else None
+    path = target(given.out, ".png", ".txt") if given.out else None
     from ..runs.gallery import draw_reconstructions
 
     run, part = subject(open_run(given), given)
+    if run.vocabulary is not None:
+        from ..runs.sentences import reconstructed
+
+        pairs = reconstructed(run, given.n, given.seed, part)
+        return _tell([line for pair in pairs for line in (f"data   {pair[0]}", f"model  {pair[1]}")], path)
+    _refuse_text(path)
     print(draw_reconstructions(run, given.n, given.seed, path, part))
     return 0
 
@@ -83,6 +94,32 @@ def report(words: Sequence[str]) -> int:
         print(picture)
     print(page)
     return 0
+
+
+def _sentences(run: "Run", n: int, label: int | None, seed: int) -> list[str]:
+    from ..runs.sentences import sampled
+
+    if label is not None:
+        raise ValueError("label was given, but this model is not conditioned on a label. Leave it out.")
+    return sampled(run, n, seed)
+
+
+def _tell(lines: Sequence[str], path: Path | None) -> int:
+    """Prints lines, or writes them into a .txt file."""
+    if path is None:
+        print("\n".join(lines))
+        return 0
+    if path.suffix != ".txt":
+        raise ValueError(f"--out: sentences make no picture: wanted a name that ends in .txt, got {str(path)!r}.")
+    with whole(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    print(path)
+    return 0
+
+
+def _refuse_text(path: Path | None) -> None:
+    if path is not None and path.suffix == ".txt":
+        raise ValueError("--out: this run is of no sentences: wanted a name that ends in .png, got a .txt.")
 
 
 def _warn_of_no_prior(run: "Run") -> None:

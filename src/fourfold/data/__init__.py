@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "Streaming",
     "View",
+    "Vocabulary",
     "available",
     "binarized_mnist",
     "check_binarize",
@@ -22,10 +23,12 @@ __all__ = [
     "feed",
     "freyfaces",
     "from_arrays",
+    "from_lines",
     "load",
     "mnist",
     "omniglot",
     "omniglot_small",
+    "sentences",
 ]
 
 from importlib import import_module
@@ -37,6 +40,8 @@ from .catalog import CATALOG, available, load
 from .dataset import DataSet, DataSpec, Split
 from .locate import DataNotFound
 from .rows import Rows
+from .text import from_lines
+from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from .feeds import Feed, Resident, Streaming, feed
@@ -103,3 +108,8 @@ def omniglot_small(*, data_dir: str | Path | None = None, seed: int = 0, downloa
 def freyfaces(*, data_dir: str | Path | None = None, seed: int = 0, download: bool = True) -> DataSet:
     """Brendan Frey's face: 1,965 frames of 28 x 20."""
     return load("freyfaces", data_dir=data_dir, seed=seed, download=download)
+
+
+def sentences(*, data_dir: str | Path | None = None) -> DataSet:
+    """The sentences of the Stanford Sentiment Treebank, tokenised: 8,544, 1,101 and 2,210 (Socher et al. 2013)."""
+    return load("sentences", data_dir=data_dir)

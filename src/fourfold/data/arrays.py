@@ -16,6 +16,7 @@ from .locate import DataNotFound
 from .readers import read_npz
 from .rows import RESIDENT_BYTES, Array, Rows, blocks, nbytes, standard, take
 from .splits import random_split
+from .text import from_text
 
 Parted = Mapping[str, tuple[Any, Any]]
 """Part (``"all"``, or ``"train"`` and perhaps ``"validation"``, ``"test"``) to rows and labels (or None)."""
@@ -52,7 +53,7 @@ def from_arrays(
 
 
 def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[int, int] | None = None) -> DataSet:
-    """A data set of a ``.npy`` or ``.npz`` file, of a folder of images, or of a zip archive of them.
+    """A data set of a ``.npy`` or ``.npz`` file, of a text, of a folder of images, or of a zip archive of them.
 
     Args:
         path: an existing file or folder.
@@ -73,9 +74,11 @@ def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[i
         stat = path.stat()
         sources = zip_sources(path, str(path), f"{stat.st_size}|{stat.st_mtime_ns}")
         return from_sources(sources, str(path), split, seed, size)
+    if path.name.lower().endswith((".txt", ".txt.gz")):
+        return from_text(path, split, seed)
     if suffix not in (".npy", ".npz"):
         raise ValueError(
-            f"{path}: wanted .npy, .npz, .zip or a folder of images, got {suffix or 'a file without suffix'!r}. "
+            f"{path}: wanted .npy, .npz, .txt, .zip or a folder of images, got {suffix or 'a file without suffix'!r}. "
             "Save your array with np.savez(file, x=..., y=...)."
         )
     parts = {"all": (_npy(path), None)} if suffix == ".npy" else _npz_parts(path)

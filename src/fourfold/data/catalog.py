@@ -10,7 +10,7 @@ from typing import Any, final
 from .._checks import choice, unknown
 from .._shapes import as_shape
 from .arrays import from_file
-from .dataset import DataSet
+from .dataset import DataSet, Split
 from .hub import from_hub
 from .known import (
     Content,
@@ -24,6 +24,8 @@ from .known import (
 )
 from .locate import DataNotFound, File, content, data_root, fetch, find
 from .splits import Parts
+from .text import sentences_parts
+from .vocabulary import Vocabulary
 
 
 @final
@@ -33,14 +35,14 @@ class Variant:
 
     Args:
         files: what it is read from. Each item is a file, or alternatives of which one is enough.
-        read: content of the files and a seed to train, validation, test.
+        read: content of the files and a seed to train, validation, test; and the vocabulary, of sentences.
         levels: as in :class:`~fourfold.data.DataSet`.
         classes: how many labels.
         seeded: whether the seed matters.
     """
 
     files: tuple[tuple[File, ...], ...]
-    read: Callable[[Content, int], Parts]
+    read: Callable[[Content, int], Parts | tuple[Split, Split, Split, Vocabulary]]
     levels: int | None
     classes: int | None
     seeded: bool = False
@@ -100,6 +102,7 @@ def _lake(name: str, md5: str | None = None) -> tuple[File, ...]:
     return (File(f"{name}.zip", (f"{_LAKE}/{name}.zip",), md5),)
 
 
+_SST = ("train", "dev", "test")
 _SIXTY = ("burda", "larochelle", "vamp")
 
 CATALOG: dict[str, Entry] = {
@@ -176,6 +179,11 @@ CATALOG: dict[str, Entry] = {
         },
         "B. Frey; for research",
     ),
+    "sentences": Entry(
+        "11,855 tokenised sentences of film reviews, the Stanford Sentiment Treebank without its labels",
+        {"given": Variant(tuple((File(f"sst_{part}.txt.gz"),) for part in _SST), sentences_parts, None, None)},
+        "R. Socher et al. 2013",
+    ),
 }
 """Name to data set: the one table that loading, the command line and the documentation read."""
 
@@ -193,7 +201,7 @@ def load(
 
     Args:
         name: a name of the table (``fourfold data`` lists them); a ``.npy`` or ``.npz`` file; a folder or zip archive
-            of images; ``hf:owner/name``.
+            of images; a ``.txt`` or ``.txt.gz`` file, a sentence a line; ``hf:owner/name``.
         split: its name; None takes the default of the data set.
         data_dir: where the files of known data sets are; else ``$FOURFOLD_DATA``, else the cache folder.
         seed: of splits drawn at random.
@@ -252,18 +260,21 @@ def _load_known(name: str, split: str | None, data_dir: str | Path | None, seed:
     for alternatives in variant.files:
         file = next((one for one in alternatives if find(one, name, data_dir)), alternatives[-1])
         files[file.name] = content(fetch(file, name, data_dir, download), file)
-    train, validation, test = variant.read(files, seed)
+    train, validation, test, *words = variant.read(files, seed)
+    vocabulary = words[0] if words else None
     protocol: dict[str, Any] = {"split": split, "source": entry.origin}
     if variant.seeded:
         protocol["seed"] = seed
     if files:
         protocol["checksum"] = {file: md5 for file, (_, md5) in files.items()}
+    if vocabulary is not None:
+        protocol["vocabulary"] = vocabulary.protocol
     classes = variant.classes
     if classes is None and train.labels is not None:
         classes = 1 + max(
             int(part.labels.max()) for part in (train, validation, test) if part and part.labels is not None
         )
-    return DataSet(name, train, validation, test, variant.levels, classes, protocol)
+    return DataSet(name, train, validation, test, variant.levels, classes, protocol, vocabulary=vocabulary)
 
 
 def available(data_dir: str | Path | None = None) -> list[dict[str, Any]]:

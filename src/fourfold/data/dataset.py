@@ -11,7 +11,9 @@ from typing import Any, final
 
 import numpy as np
 
+from .._tokens import EOS, PAD
 from .rows import Array, Rows, blocks
+from .vocabulary import Vocabulary
 
 _FIRST = 10_000  # rows that a mean is taken over: enough, and quick on data larger than memory
 
@@ -28,6 +30,7 @@ class DataSpec:
         mean: of the training rows, grey values from 0 to 1: a good place for a likelihood to start from.
         grey: whether a value is a grey value from 0 to 1, as in :class:`DataSet`; with 256 levels it always is.
         n: how many training rows there are, for objectives that estimate what belongs to all of them (q(z), TC).
+        vocabulary: the words that the model is shown, of data that are sentences; None for others.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +39,7 @@ class DataSpec:
     mean: np.ndarray | None = field(default=None, compare=False, repr=False)
     grey: bool = False
     n: int | None = field(default=None, compare=False, repr=False)
+    vocabulary: Vocabulary | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grey", self.grey or self.levels == 256)
@@ -47,7 +51,8 @@ class Split:
     """Rows of data, with a label each or none.
 
     Args:
-        x: ``(N, D)`` or ``(N, C, H, W)``; uint8 levels, or float32 values. May be a memory map or :class:`Rows`.
+        x: ``(N, D)`` or ``(N, C, H, W)``; uint8 levels, or float32 values; ``(N, T)`` int32 numbers of words. May be a
+            memory map or :class:`Rows`.
         labels: ``(N,)`` whole numbers from 0, kept as int64.
 
     Raises:
@@ -64,9 +69,10 @@ class Split:
     def __post_init__(self) -> None:
         if not isinstance(self.x, np.ndarray | Rows):
             raise ValueError(f"Split: x must be a NumPy array, got {type(self.x).__name__}. Use np.asarray(x).")
-        if self.x.dtype not in (np.uint8, np.float32):
+        if self.x.dtype not in (np.uint8, np.float32, np.int32):
             raise ValueError(
-                f"Split: x must be uint8 (levels) or float32, got {self.x.dtype}. Convert it: x.astype(np.float32)."
+                f"Split: x must be uint8 (levels) or float32 (or int32, numbers of words), got {self.x.dtype}. "
+                "Convert it: x.astype(np.float32)."
             )
         if self.x.ndim not in (2, 4) or 0 in self.x.shape:
             raise ValueError(
@@ -108,6 +114,20 @@ def _check_labels(labels: np.ndarray, rows: int) -> np.ndarray:
     return labels.astype(np.int64, copy=False)
 
 
+def _check_sentences(x: Array, words: int, where: str) -> None:
+    """Every row is words, then one <eos>, then <pad> alone."""
+    start = 0
+    for block in blocks(x):
+        if block.ndim != 2 or block.min() < 0 or block.max() >= words:
+            raise ValueError(f"{where}: wanted rows (N, T) of numbers from 0 to {words - 1}, one for each word.")
+        ended = np.cumsum(block == EOS, axis=1)
+        good = (ended[:, -1] == 1) & ((block == PAD) == ((ended == 1) & (block != EOS))).all(axis=1)
+        if not good.all():
+            row = start + int(np.argmin(good))
+            raise ValueError(f"{where}: row {row} is not words, then <eos> ({EOS}) once, then <pad> ({PAD}) alone.")
+        start += len(block)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class DataSet:
@@ -118,12 +138,15 @@ class DataSet:
         train: what is learnt from.
         validation: held out for choices made during training; None if there is none.
         test: held out for results; None if there is none.
-        levels: 256: uint8 level v stands for the grey value v/255. 2: uint8, already 0 or 1. None: float32 as given.
+        levels: 256: uint8 level v stands for the grey value v/255. 2: uint8, already 0 or 1. None: float32 as given, or
+            words.
         classes: how many labels there are; None without labels.
         protocol: anything JSON can hold: split, seed, source, checksum. Name and counts are filled in.
         origin: the arguments of :func:`fourfold.data.load` that give these data again; None for data from memory.
         class_names: what the labels 0, 1 … stand for, where they have names. Labels of two data sets are matched by
             these, so that a class is the same class whatever its number.
+        vocabulary: the words, of data that are sentences: rows of int32 numbers, each ended by <eos> and filled up with
+            <pad>.
 
     Raises:
         ValueError: if splits differ in shape or type, or the levels or classes do not fit them.
@@ -146,6 +169,7 @@ class DataSet:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[str, Any] | None = None
     class_names: tuple[str, ...] | None = None
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         if self.levels not in (None, 2, 256):
@@ -171,9 +195,12 @@ class DataSet:
         where = f"DataSet {self.name!r}, {part}"
         if split.shape != self.train.shape:
             raise ValueError(f"{where}: a datum has shape {split.shape}, but {self.train.shape} in train.")
-        wanted = np.dtype(np.float32 if self.levels is None else np.uint8)
+        real = np.float32 if self.vocabulary is None else np.int32
+        wanted = np.dtype(real if self.levels is None else np.uint8)
         if split.x.dtype != wanted:
             raise ValueError(f"{where}: levels={self.levels} wants {wanted} values, got {split.x.dtype}.")
+        if self.vocabulary is not None:
+            _check_sentences(split.x, len(self.vocabulary), where)
         if self.levels == 2 and any(block.max() > 1 for block in blocks(split.x)):
             raise ValueError(f"{where}: levels=2 wants only 0 and 1, got larger values. Grey values have levels=256.")
         if (split.labels is None) != (self.classes is None):
@@ -195,6 +222,9 @@ class DataSet:
     @property
     def spec(self) -> DataSpec:
         """What a recipe needs to know."""
+        if self.vocabulary is not None:
+            known = self.vocabulary.shown
+            return DataSpec(self.shape, self.levels, self.classes, n=len(self.train), vocabulary=known)
         rows = np.asarray(self.train.x[:_FIRST], dtype=np.float32)
         scale = 255 if self.levels == 256 else 1
         return DataSpec(self.shape, self.levels, self.classes, rows.mean(axis=0) / scale, self.grey, len(self.train))
@@ -215,4 +245,6 @@ class DataSet:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {len(split):,}" for name, split in self.parts.items())
+        if (words := self.vocabulary) is not None:
+            counts = f"{words.known:,} of {len(words):,} words known, {counts}"
         return f"DataSet({self.name!r}, shape={self.shape}, levels={self.levels}, classes={self.classes}, {counts})"

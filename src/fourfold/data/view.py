@@ -8,10 +8,11 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor, nn
 
 from .._checks import choice
+from .._tokens import PAD, UNK
 from ..noise import NoiseSource
 from .dataset import DataSet, DataSpec, Split
 from .rows import blocks
@@ -27,7 +28,8 @@ class Batch:
     Args:
         x: ``(B, *shape)``, values in [0, 1] for images.
         c: ``(B,)`` labels, or ``(B, *condition)`` values.
-        mask: ``(*shape)``, 1 where x counts in the likelihood and 0 where it is given.
+        mask: ``(*shape)``, 1 where x counts in the likelihood and 0 where it is given; ``(B, T)`` of sentences, 1 up to
+            each one's <eos> and 0 behind it.
     """
 
     x: Float[Tensor, "B *shape"]
@@ -91,6 +93,8 @@ class View(nn.Module):
 
     Args:
         levels: 256, 2 or None, as in the data set.
+        words: how many words a model is shown, of data that are sentences: numbers from there on become <unk>, and the
+            mask tells where each sentence ends.
         binarize: None, ``"dynamic"``, ``"static"`` or ``"threshold"``; see :func:`check_binarize`.
         dequantize: add uniform noise within a level.
         condition: None; ``"label"``: c is the label, a whole number (made one-hot by the model); or
@@ -109,26 +113,32 @@ class View(nn.Module):
         self,
         levels: int | None,
         *,
+        words: int | None = None,
         binarize: str | None = None,
         dequantize: bool = False,
         condition: str | Quadrants | None = None,
     ) -> None:
         super().__init__()
         self.levels = choice(levels, (None, 2, 256), "View: levels")
+        self.words = words
         self.binarize = choice(binarize, _BINARIZE, "View: binarize")
         self.dequantize = dequantize
         self.condition = condition
         _check_combination(levels, binarize, dequantize)
+        if words is not None and (levels is not None or binarize is not None or isinstance(condition, Quadrants)):
+            raise ValueError("View: words have no levels, no binarisation and no quadrants. Leave those out.")
         if not (condition is None or condition == "label" or isinstance(condition, Quadrants)):
             raise ValueError(f'View: condition must be None, "label" or Quadrants(1..3), got {condition!r}.')
 
     def forward(
         self,
-        raw: UInt8[Tensor, "B *shape"] | Float[Tensor, "B *shape"],
+        raw: UInt8[Tensor, "B *shape"] | Float[Tensor, "B *shape"] | Int32[Tensor, "B T"],
         labels: Int[Tensor, " B"] | None,
         noise: NoiseSource,
     ) -> Batch:
         """The batch that a model sees; draws numbers only to binarise dynamically or to dequantise."""
+        if self.words is not None:
+            return self._sentences(raw, labels, self.words)
         x = self._values(raw, noise)
         if self.condition is None:
             return Batch(x)
@@ -136,9 +146,18 @@ class View(nn.Module):
             mask = self.condition.mask(tuple(x.shape[1:]), x.device)
             seen = (1 - mask).expand_as(x)
             return Batch(x, torch.cat([x * seen, seen], dim=1), mask)
-        if labels is None:
+        return Batch(x, self._label(labels))
+
+    def _label(self, labels: Tensor | None) -> Tensor | None:
+        if self.condition == "label" and labels is None:
             raise ValueError("View: condition='label' wants labels, but the data have none. Use data with labels.")
-        return Batch(x, labels)
+        return labels if self.condition == "label" else None
+
+    def _sentences(self, raw: Tensor, labels: Tensor | None, words: int) -> Batch:
+        """Numbers of known words, as floating-point values, and how far each sentence goes."""
+        dtype = torch.get_default_dtype()
+        x = torch.where(raw < words, raw, UNK)
+        return Batch(x.to(dtype), self._label(labels), (raw != PAD).to(dtype))
 
     def _values(self, raw: Tensor, noise: NoiseSource) -> Tensor:
         if raw.is_floating_point() != (self.levels is None):
@@ -171,8 +190,10 @@ class View(nn.Module):
     def to_dict(self) -> dict[str, Any]:
         """The arguments, as JSON can hold them."""
         condition = {"quadrants": self.condition.observed} if isinstance(self.condition, Quadrants) else self.condition
+        shown = {} if self.words is None else {"words": self.words}
         return {
             "levels": self.levels,
+            **shown,
             "binarize": self.binarize,
             "dequantize": self.dequantize,
             "condition": condition,
@@ -184,7 +205,8 @@ class View(nn.Module):
         condition = fields["condition"]
         if isinstance(condition, Mapping):
             condition = Quadrants(condition["quadrants"])
-        return View(fields["levels"], binarize=fields["binarize"], dequantize=fields["dequantize"], condition=condition)
+        how = {"binarize": fields["binarize"], "dequantize": fields["dequantize"], "words": fields.get("words")}
+        return View(fields["levels"], condition=condition, **how)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value!r}" for key, value in self.to_dict().items())
@@ -220,6 +242,8 @@ def check_binarize(data: DataSet, binarize: str | None, *, dequantize: bool = Fa
         'static'
     """
     choice(binarize, _BINARIZE, "binarize")
+    if data.vocabulary is not None and binarize is not None:
+        raise ValueError(f"binarize={binarize!r}: data set {data.name!r} holds words, not pixels. Leave it out.")
     if data.levels == 2 and binarize is None:
         binarize = "static"
     _check_combination(data.levels, binarize, dequantize)

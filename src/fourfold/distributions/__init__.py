@@ -8,6 +8,8 @@ __all__ = [
     "BetaBinomialHead",
     "Categorical",
     "CategoricalHead",
+    "Codes",
+    "CodesHead",
     "ContinuousBernoulli",
     "ContinuousBernoulliHead",
     "DiagonalGaussian",
@@ -26,6 +28,7 @@ __all__ = [
     "MeetsDiagonal",
     "Mixture",
     "MixtureHead",
+    "OneHot",
     "PixelHead",
     "PixelSteps",
     "Pixels",
@@ -34,6 +37,10 @@ __all__ = [
     "PointHead",
     "PullBack",
     "PushForward",
+    "TokenHead",
+    "TokenNetwork",
+    "TokenSequence",
+    "TokenSteps",
     "bits_per_dim",
     "check_support",
     "warn_of_grey",
@@ -44,6 +51,7 @@ from .base import Distribution, Factorised
 from .bernoulli import Bernoulli
 from .beta_binomial import BetaBinomial
 from .categorical import Categorical
+from .codes import Codes, CodesHead, OneHot
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretised_logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from .family_heads import FullGaussianHead, MixtureHead
@@ -61,4 +69,5 @@ from .pixel_heads import (
 )
 from .pixelwise import PixelHead, Pixels, PixelSteps, Pixelwise
 from .support import GreyBernoulliWarning, check_support, warn_of_grey
+from .tokens import TokenHead, TokenNetwork, TokenSequence, TokenSteps
 from .units import bits_per_dim

@@ -35,11 +35,13 @@ class Distribution(ABC):
     """
 
     #: ``True`` for a probability mass (discrete), ``False`` for a density: nats of the two are not comparable.
-    mass: ClassVar[bool] = False
+    mass: bool = False
     #: ``False`` for a point, which has no density: then there is neither a rate nor a bound.
     has_density: ClassVar[bool] = True
     #: ``False`` where the mean has no closed form (a flow): ``mean`` then refuses, and ``centre`` is what there is.
     has_mean: ClassVar[bool] = True
+    #: ``True`` where one event has all probability (a one-hot): every draw is the same, and one of them says it all.
+    certain: ClassVar[bool] = False
     #: ``True`` for a flow: log q of its own draw comes with the draw, and is many times dearer afterwards.
     log_prob_with_draw: bool = False
 
@@ -66,6 +68,16 @@ class Distribution(ABC):
     @abstractmethod
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability in nats, of shape ``(*lead,)``; with a mask, only elements where it is 1 count."""
+
+    def log_prob_fed(self, x: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Σ log p(x_i | inputs_<i) in nats: x, where the elements before are shown as these inputs have them.
+
+        It is no log-probability of x unless they are x; training with inputs that were corrupted maximises it.
+        """
+        raise ValueError(
+            f"{type(self).__name__}: its elements do not look at those before, so there are no inputs to corrupt. "
+            "Leave decoder_inputs out."
+        )
 
     @abstractmethod
     def sample(self, noise: NoiseSource, draws: int | None = None) -> Tensor:
@@ -151,6 +163,10 @@ class Factorised(Distribution):
         like = torch.zeros_like(self.mean, dtype=torch.float64)
         for level in range(self.levels):
             yield self.log_prob_by_element(like + level / (self.levels - 1))
+
+    def at_level(self, level: Tensor) -> Tensor:
+        """Of a mass: the values with these numbers, counted as ``log_prob_by_level`` counts them."""
+        return level.to(self.mean) / (self.levels - 1)
 
     def conditionals(self) -> Conditionals:
         yield self, slice(None)

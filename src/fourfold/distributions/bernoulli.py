@@ -2,7 +2,7 @@
 
 __all__ = ["Bernoulli"]
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Bernoulli(Factorised):
         tensor([-2.7726])
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
 
     def __init__(self, logits: Tensor, event_ndim: int = 1) -> None:
         self.logits, self.event_ndim = at_least_float32(logits), event_ndim

@@ -4,7 +4,7 @@ __all__ = ["BetaBinomial"]
 
 from collections.abc import Iterator
 from math import comb, log
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class BetaBinomial(Factorised):
         tensor(-5.5452)
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
 
     def __init__(self, log_alpha: Tensor, log_beta: Tensor, event_ndim: int = 1) -> None:
         parameters = at_least_float32(log_alpha), at_least_float32(log_beta)

@@ -3,7 +3,7 @@
 __all__ = ["Categorical", "chosen", "pick"]
 
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Categorical(Factorised):
         tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
 
     def __init__(self, logits: Tensor, event_ndim: int = 1) -> None:
         self.logits, self.event_ndim = at_least_float32(logits), event_ndim

@@ -4,7 +4,7 @@ __all__ = ["DiscretisedLogistic", "DiscretisedLogisticMixture"]
 
 from collections.abc import Iterator
 from math import inf
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class DiscretisedLogistic(Factorised):
         tensor(1.)
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_ndim: int = 1) -> None:
         self.loc, self.log_scale = torch.broadcast_tensors(at_least_float32(loc), at_least_float32(log_scale))
@@ -122,7 +122,7 @@ class DiscretisedLogisticMixture(Factorised):
         torch.Size([3, 7])
     """
 
-    mass: ClassVar[bool] = True
+    mass = True
 
     def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor, event_ndim: int = 1) -> None:
         self.logits, self.event_ndim = at_least_float32(logits), event_ndim

@@ -1,4 +1,4 @@
-"""Images whose pixels come one after the other, each given those before it."""
+"""Images, or maps of real numbers, whose elements come one after the other, each given those before it."""
 
 __all__ = ["PixelHead", "PixelSteps", "Pixels", "Pixelwise"]
 
@@ -57,12 +57,12 @@ class Pixels(Protocol):
 
 
 class Pixelwise(Distribution):
-    r"""An image, pixel after pixel in rows: a probability mass, in nats per image.
+    r"""An image, pixel after pixel in rows: a probability mass or, of real numbers, a density, in nats per image.
 
     .. math:: \log p(x) = \sum_i \log p(x_i \mid x_{<i}, \text{what is given})
 
     ``log_prob`` is one parallel pass; what the network makes of x alone it makes once, for any number of draws of what
-    is given. Drawing goes element by element, and keeps what was made of those before.
+    is given. Drawing goes element by element, and keeps what was made of those before; it has no gradient.
 
     There is no mean in closed form. ``centre`` takes the most probable value of each element given those already taken:
     neither a mean nor the most probable image, and blander than any draw. Pictures show draws.
@@ -76,11 +76,10 @@ class Pixelwise(Distribution):
         van den Oord, Kalchbrenner and Kavukcuoglu 2016, arXiv:1601.06759.
     """
 
-    mass: ClassVar[bool] = True
     has_mean: ClassVar[bool] = False
 
     def __init__(self, head: "PixelHead", given: Tensor | None, lead: Shape = ()) -> None:
-        self.head, self.given = head, given
+        self.head, self.given, self.mass = head, given, head.support != "real"
         self._lead = lead if given is None else tuple(given.shape[: given.ndim - len(head.raw_shape)])
 
     @property
@@ -97,7 +96,7 @@ class Pixelwise(Distribution):
 
     @property
     def centre(self) -> Tensor:
-        return self._filled(_likeliest)
+        return self._filled(_likeliest if self.mass else lambda piece: piece.mean)
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
@@ -160,13 +159,14 @@ class PixelHead(Head):
 
     Args:
         event: (C, H, W).
-        family: makes the head of a probability mass for an event, such as ``BernoulliHead``; it has no parameters.
+        family: makes the head of a product for an event, such as ``BernoulliHead``, or ``GaussianHead`` for maps of
+            real numbers; it has no parameters.
         network: sees the pixels before and gives ``family``'s raw numbers; a module with the methods of ``Pixels``.
         given: shape of what is given; ``None`` where nothing is, and then ``alone()`` is the distribution.
 
     Raises:
         TypeError: a network without those methods.
-        ValueError: an event that is no image, or a family of densities.
+        ValueError: an event that is no image, or a family that is neither a mass over levels nor over all numbers.
     """
 
     def __init__(
@@ -180,10 +180,11 @@ class PixelHead(Head):
         self.network = network
         self.image, self.element = family(self.event), family((1,))
         self.support = self.image.support  # type: ignore[misc]
-        if self.support not in ("binary", "levels"):
+        if self.support not in ("binary", "levels", "codes", "real") or next(self.image.parameters(), None) is not None:
             raise ValueError(
-                f"PixelHead: family: wanted a probability mass over levels, got {type(self.image).__name__}. Take "
-                "BernoulliHead, CategoricalHead, DiscretisedLogisticHead or DiscretisedLogisticMixtureHead."
+                "PixelHead: family: wanted a probability mass over levels or a density of any number, without "
+                f"parameters of its own, got {type(self.image).__name__}. Take BernoulliHead, CategoricalHead, "
+                "DiscretisedLogisticHead, DiscretisedLogisticMixtureHead, or GaussianHead."
             )
         self._given = None if given is None else as_shape(given, "PixelHead: given")
 
@@ -204,5 +205,4 @@ class PixelHead(Head):
 
 
 def _likeliest(piece: Factorised) -> Tensor:
-    levels = torch.stack(list(piece.log_prob_by_level())).argmax(0)
-    return levels.to(piece.mean) / (piece.levels - 1)
+    return piece.at_level(torch.stack(list(piece.log_prob_by_level())).argmax(0))

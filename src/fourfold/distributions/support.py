@@ -19,11 +19,12 @@ def check_support(x: Tensor, support: str, name: str = "x") -> None:
 
     Args:
         x: data as the model will see it, of any shape.
-        support: "binary" {0, 1}, "unit" [0, 1], "levels" {0, 1/255, …, 1} or "real".
+        support: "binary" {0, 1}, "unit" [0, 1], "levels" {0, 1/255, …, 1}, "real", or "tokens" {0, 1, 2, …}.
         name: what the data is called in the messages.
 
     Raises:
-        ValueError: no data, a NaN or an infinity, values outside [0, 1], or for "levels" between two levels.
+        ValueError: no data, a NaN or an infinity, values outside [0, 1], for "levels" between two levels, for "tokens"
+            what is no whole number.
 
     Warns:
         GreyBernoulliWarning: for "binary" and values strictly between 0 and 1.
@@ -34,7 +35,7 @@ def check_support(x: Tensor, support: str, name: str = "x") -> None:
         ...
         ValueError: pixels: wanted values from 0 to 1, got 0 to 255. Divide 8-bit values by 255.
     """
-    choice(support, ("binary", "unit", "levels", "real"), "check_support: support")
+    choice(support, ("binary", "unit", "levels", "real", "tokens"), "check_support: support")
     if not x.numel():
         raise ValueError(f"{name}: wanted at least one value, got shape {tuple(x.shape)}.")
     x = x.detach().to(torch.uint8) if x.dtype == torch.bool else x.detach()
@@ -43,6 +44,10 @@ def check_support(x: Tensor, support: str, name: str = "x") -> None:
         count = int((~x.isfinite()).sum())
         raise ValueError(f"{name}: {count} of {x.numel()} values are NaN or infinite. Remove or replace them.")
     if support == "real":
+        return
+    if support == "tokens":
+        if low < 0 or bool((x != x.round()).any()):
+            raise ValueError(f"{name}: wanted numbers of tokens, 0, 1, 2 and so on. Give data that are sentences.")
         return
     if low < 0 or high > 1:
         raise ValueError(f"{name}: wanted values from 0 to 1, got {low:g} to {high:g}. Divide 8-bit values by 255.")

@@ -128,7 +128,7 @@ def evaluate(
     measure: dict[str, Any] = {"measure": "mass" if bound.mass else "density"}
     if bound.grey:
         measure = {"measure": None, "grey_bernoulli": True}
-    report = _Report({**(protocol or {}), **measure}, bound, options)
+    report = _Report({**(protocol or {}), **measure}, bound, options, tokens=model.support == "tokens")
     report.bounds()
     if not bound.grey:
         _likelihoods(model, batches, noise, report, progress)
@@ -175,8 +175,10 @@ def _of_the_mean_datum(bound: PerDatum, batches: Iterable[BatchLike]) -> list[st
 class _Report:
     """Rows and arrays as they come."""
 
-    def __init__(self, protocol: dict[str, Any], bound: PerDatum, options: EvaluationOptions) -> None:
-        self.protocol, self.bound, self.options = protocol, bound, options
+    def __init__(
+        self, protocol: dict[str, Any], bound: PerDatum, options: EvaluationOptions, *, tokens: bool = False
+    ) -> None:
+        self.protocol, self.bound, self.options, self.tokens = protocol, bound, options, tokens
         self.rows: list[Row] = []
         self.per_datum: dict[str, np.ndarray] = {}
 
@@ -185,16 +187,21 @@ class _Report:
         self.per_datum[metric] = values
         self._row(metric, values, float(_quietly(np.mean, values)), values, estimator, unit)
 
-    def bits(self, metric: str, nats: np.ndarray, estimator: str) -> None:
-        """A row of bits/dim, where they mean something."""
+    def per_element(self, of: str, nats: np.ndarray, estimator: str) -> None:
+        """A row of bits/dim, where they mean something; of sentences nats per token, and the perplexity they are."""
         if self.bound.grey or not (self.bound.mass or self.options.dequantised):
             return
         dims = self.bound.dims[: len(nats)]
-        value = bits_per_dim(float(_quietly(np.sum, nats)), int(dims.sum()), dequantised=not self.bound.mass)
+        each = float(_quietly(np.sum, nats)) / int(dims.sum())
         # Nats and sizes vary together where a mask does: the error of a ratio is that of its residuals.
-        bits = nats / np.log(2)
-        residual = (bits - dims * (bits.sum() / dims.sum())) / dims.mean() if np.isfinite(nats).all() else nats
-        self._row(metric, nats, value, residual, estimator, "bits/dim")
+        residual = (nats - dims * (nats.sum() / dims.sum())) / dims.mean() if np.isfinite(nats).all() else nats
+        if self.tokens:
+            self._row(f"nats_per_token{of}", nats, each, residual, estimator, "nats/token")
+            most = float(np.exp(min(each, 700.0))) if each == each else each
+            self._row(f"perplexity{of}", nats, most, residual * most, estimator, "words")
+            return
+        value = bits_per_dim(float(_quietly(np.sum, nats)), int(dims.sum()), dequantised=not self.bound.mass)
+        self._row(f"bits_per_dim{of}", nats, value, residual / np.log(2), estimator, "bits/dim")
 
     def bounds(self) -> None:
         """The bound and its parts."""
@@ -204,7 +211,7 @@ class _Report:
                 self.mean("cross_entropy_objective", -bound.elbo, bound.estimator)
             else:
                 self.mean("elbo", bound.elbo, bound.estimator)
-            self.bits("bits_per_dim", -bound.elbo, bound.estimator)
+            self.per_element("", -bound.elbo, bound.estimator)
             self.mean("rate", bound.rate, bound.estimator)
             for i, rate in enumerate(bound.rates if len(bound.rates) > 1 else (), 1):
                 self._row(f"rate_{i}", rate, float(_quietly(np.mean, rate)), rate, bound.estimator, "nats")
@@ -224,6 +231,8 @@ class _Report:
     def compared(self, model: Model, batches: Iterable[BatchLike], noise: Noise) -> list[str]:
         """Whether generated and real data differ; or a note why that cannot be said."""
         try:
+            if self.tokens:
+                raise ValueError("numbers of words have no distances to compare them by.")
             if self.bound.grey:
                 raise ValueError("the data are grey, and draws of the model are 0 and 1.")
             found = two_sample(model, batches, noise, self.options.two_sample)
@@ -282,7 +291,7 @@ def _likelihoods(model: Model, batches: _Batches, noise: Noise, report: _Report,
         estimator = "exact, no latents" if bound.exact else sampling.estimator
         report.mean(metric, nll, estimator)
         if metric == "nll_is":
-            report.bits("bits_per_dim_is", nll, estimator)
+            report.per_element("_is", nll, estimator)
 
 
 def _counting(progress: Progress, before: int, total: int) -> Progress:

@@ -3,9 +3,11 @@
 __all__ = [
     "LIKELIHOODS",
     "OUTPUTS",
+    "LanguageModel",
     "Likelihood",
     "PixelCNN",
     "PixelDecoder",
+    "TokenDecoder",
     "bernoulli",
     "beta_binomial",
     "categorical",
@@ -14,6 +16,7 @@ __all__ = [
     "discretised_logistic_mixture",
     "gaussian",
     "pixel_cnn",
+    "token_sequence",
 ]
 
 from .pixel_cnn import OUTPUTS, PixelCNN, PixelDecoder, pixel_cnn
@@ -28,3 +31,4 @@ from .simple import (
     discretised_logistic_mixture,
     gaussian,
 )
+from .tokens import LanguageModel, TokenDecoder, token_sequence

@@ -4,6 +4,7 @@ __all__ = ["OUTPUTS", "PixelCNN", "PixelDecoder", "pixel_cnn"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -15,19 +16,24 @@ from ..distributions import (
     CategoricalHead,
     DiscretisedLogisticHead,
     DiscretisedLogisticMixtureHead,
+    GaussianHead,
     Head,
     PixelHead,
     Pixelwise,
 )
 from ..networks import GatedPixelCNN, NetworkLike, PixelStacks, build
 
-#: Families of the elements by name.
+#: Families of the elements of data by name.
 OUTPUTS: dict[str, Callable[[Shape], Head]] = {
     "bernoulli": BernoulliHead,
     "categorical": CategoricalHead,
     "discretised_logistic": DiscretisedLogisticHead,
     "discretised_logistic_mixture": DiscretisedLogisticMixtureHead,
 }
+
+#: The least scale of an element of real numbers.
+_FLOOR = 1e-2
+_FAMILIES: dict[str, Callable[[Shape], Head]] = {**OUTPUTS, "gaussian": partial(GaussianHead, floor=_FLOOR)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class PixelDecoder:
 
     Args:
         outputs: family of each element: bernoulli (binary data), categorical, discretised_logistic or
-            discretised_logistic_mixture (8-bit data).
+            discretised_logistic_mixture (8-bit data); or gaussian, a density of maps of real numbers, with scales of at
+            least 0.01: p(z₁ | z₂) of a PixelVAE of two levels.
         features: how many numbers, or feature maps, the network of z makes.
         upsampled: whether these are maps of the image's size, so that z says another thing to each pixel, or a vector,
             by which z says the same to all.
@@ -119,8 +126,9 @@ class PixelCNN(Prior):
 
 
 def _head(data: Shape, decoder: PixelDecoder, given: Shape | None) -> PixelHead:
-    if decoder.outputs not in OUTPUTS:
-        raise ValueError(f"pixel_cnn: outputs: {unknown('family', decoder.outputs, OUTPUTS)}")
-    family = OUTPUTS[decoder.outputs]
-    network = GatedPixelCNN(data, family((1,)).per_element, given, decoder.stacks)
+    if decoder.outputs not in _FAMILIES:
+        raise ValueError(f"pixel_cnn: outputs: {unknown('family', decoder.outputs, _FAMILIES)}")
+    family = _FAMILIES[decoder.outputs]
+    unit = family is not _FAMILIES["gaussian"]
+    network = GatedPixelCNN(data, family((1,)).per_element, given, decoder.stacks, unit=unit)
     return PixelHead(data, family, network, given)

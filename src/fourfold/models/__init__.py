@@ -3,6 +3,8 @@
 __all__ = [
     "CORRUPTIONS",
     "VAE",
+    "Apart",
+    "VQVAE",
     "BottomUp",
     "ByScale",
     "Climb",
@@ -26,15 +28,17 @@ __all__ = [
     "TopDown",
     "TopDownBlock",
     "Upward",
+    "WordDropout",
     "merged",
 ]
 
 from .base import Generated, Model, Pick
-from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper
+from .corruption import CORRUPTIONS, Corruption, Dropout, GaussianNoise, Masking, SaltAndPepper, WordDropout
 from .deep import ByScale, ResidualNormal, TopDownBlock
 from .direct import Direct
+from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
-from .ladder import Climb, Flush, Merging, merged
+from .ladder import Apart, Climb, Flush, Merging, merged
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

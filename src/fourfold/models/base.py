@@ -33,7 +33,7 @@ class Model(nn.Module, ABC):
 
     Attributes:
         condition: what the model is conditioned on, or ``None``.
-        support: what its data must be: "binary", "unit", "levels" or "real".
+        support: what its data must be: "binary", "unit", "levels", "real" or "tokens".
         markov: the levels are a chain from x upwards: ``infer`` visits them from the bottom, each q sees the level
             below and nothing else (the lowest sees x), and each p, the likelihood too, only the level above. Then
             ``at`` tells what any level holds from its neighbour alone, whatever is put for the others.

@@ -1,6 +1,6 @@
 """Corruptions: what a denoising autoencoder's encoder sees in place of the data."""
 
-__all__ = ["CORRUPTIONS", "Corruption", "Dropout", "GaussianNoise", "Masking", "SaltAndPepper"]
+__all__ = ["CORRUPTIONS", "Corruption", "Dropout", "GaussianNoise", "Masking", "SaltAndPepper", "WordDropout"]
 
 from abc import ABC, abstractmethod
 from typing import final
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import fraction, positive
+from .._tokens import UNK
 from ..noise import NoiseSource
 
 
@@ -112,6 +113,28 @@ class SaltAndPepper(Corruption):
         chance = noise.uniform(tuple(x.shape), dtype=x.dtype)
         salted = torch.where(chance < self.share, x.new_full((), self.white), x)
         return torch.where(chance < self.share / 2, x.new_full((), self.black), salted)
+
+
+@final
+class WordDropout(Corruption):
+    """Each word is replaced by <unk> with probability ν; <eos> and <pad> stay.
+
+    It is for what a likelihood of sentences sees of the words before: what it cannot read there, z has to tell.
+
+    Args:
+        share: ν, from 0 up to, but not including, 1: without all words, training and use must not differ, and the
+            likelihood itself is made without inputs (``RecurrentTokens(…, inputless=True)``).
+
+    References:
+        Bowman et al. 2015, arXiv:1511.06349.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = fraction(share, "WordDropout: share")
+
+    def forward(self, x: Tensor, noise: NoiseSource) -> Tensor:
+        return torch.where((_kept(x, noise, self.share) != 0) | (x < UNK), x, x.new_full((), UNK))
 
 
 def _kept(x: Tensor, noise: NoiseSource, share: float) -> Tensor:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from .._shapes import Shape
 from ..conditional import Condition, Prior
-from ..noise import NoiseSource
+from ..noise import Noise, NoiseSource
 from ..trace import Trace
 from .base import Generated, Model, Pick
+from .corruption import Corruption
 
 
 class Direct(Model):
@@ -19,11 +20,15 @@ class Direct(Model):
     Args:
         density: p(x | c), as a module of c alone (the same kind of thing as a prior).
         condition: what c is, if there is one.
+        decoder_inputs: what a density of one element after the other sees in place of those before, such as
+            ``WordDropout``: in training mode only and only in ``model(x)``.
     """
 
-    def __init__(self, density: Prior, condition: Condition | None = None) -> None:
+    def __init__(
+        self, density: Prior, condition: Condition | None = None, decoder_inputs: Corruption | None = None
+    ) -> None:
         super().__init__()
-        self.density, self.condition = density, condition
+        self.density, self.condition, self.decoder_inputs = density, condition, decoder_inputs
         self.support = density.support
 
     @property
@@ -38,13 +43,19 @@ class Direct(Model):
         noise: NoiseSource | None = None,
         mask: Tensor | None = None,
     ) -> Trace:
+        corrupt = self.decoder_inputs if self.training else None
+        return self._scored(x, c, mask, draws, None if corrupt is None else corrupt(x, noise or Noise(device=x.device)))
+
+    def _scored(
+        self, x: Tensor, c: Tensor | None, mask: Tensor | None, draws: int = 1, fed: Tensor | None = None
+    ) -> Trace:
         c = self.encoded(c)
         p_x = self.density(c)
-        log_likelihood = p_x.log_prob(x, mask).expand(draws, len(x))
-        return Trace(x, p_x.expand((draws, len(x))), log_likelihood, (), c, mask)
+        scored = p_x.log_prob(x, mask) if fed is None else p_x.log_prob_fed(x, fed, mask)
+        return Trace(x, p_x.expand((draws, len(x))), scored.expand(draws, len(x)), (), c, mask)
 
     def infer(self, x: Tensor, c: Tensor | None, pick: Pick, mask: Tensor | None = None) -> Trace:
-        return self(x, c, mask=mask)
+        return self._scored(x, c, mask)
 
     def at(
         self,
@@ -54,7 +65,7 @@ class Direct(Model):
         q: bool = True,
         mask: Tensor | None = None,
     ) -> Trace:
-        return self(x, c, mask=mask)
+        return self._scored(x, c, mask)
 
     def generate(self, n: int, c: Tensor | None, pick: Pick) -> Generated:
         return Generated((), self.density(self.encoded(c)).expand((n,)))

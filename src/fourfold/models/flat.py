@@ -55,8 +55,16 @@ class Flat(Model, ABC):
         z = pick(0, self.prior(c).expand((n,)))
         return Generated((z,), self.likelihood(z, c))
 
-    def _pass(self, x: Tensor, c: Tensor | None, mask: Tensor | None, draw: Draw, seen: Tensor | None = None) -> Trace:
-        """The pass whose posterior sees x, or what is given in its place."""
+    def _pass(
+        self,
+        x: Tensor,
+        c: Tensor | None,
+        mask: Tensor | None,
+        draw: Draw,
+        seen: Tensor | None = None,
+        fed: Tensor | None = None,
+    ) -> Trace:
+        """The pass whose posterior sees x, or what is given in its place; and the likelihood the elements before."""
         c = self.encoded(c)
         q, p = self.believed(x if seen is None else seen, c, mask), self.prior(c)
         if q.event_shape != p.event_shape:  # shapes that broadcast would give nats of nothing
@@ -65,11 +73,14 @@ class Flat(Model, ABC):
                 f"({type(self.prior).__name__}) of {p.event_shape}. Give both the same latent."
             )
         z, recorded = draw(q)
-        return self._trace(x, c, mask, Level(z, q, p, recorded))
+        return self._trace(x, c, mask, Level(z, q, p, recorded), fed)
 
-    def _trace(self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level) -> Trace:
+    def _trace(
+        self, x: Tensor, c: Tensor | None, mask: Tensor | None, level: Level, fed: Tensor | None = None
+    ) -> Trace:
         p_x = self.likelihood(level.z, c)
-        return Trace(x, p_x, p_x.log_prob(x, mask), (level,), c, mask)
+        scored = p_x.log_prob(x, mask) if fed is None else p_x.log_prob_fed(x, fed, mask)
+        return Trace(x, p_x, scored, (level,), c, mask)
 
 
 def drawing(source: NoiseSource, draws: int | None) -> Draw:

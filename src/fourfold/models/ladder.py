@@ -1,6 +1,6 @@
-"""Rungs of the ladder VAE, and of the variational ladder with its flat prior."""
+"""Rungs of the ladder VAE, of the variational ladder with its flat prior, and of levels inferred apart."""
 
-__all__ = ["Climb", "Flush", "Merging", "merged"]
+__all__ = ["Apart", "Climb", "Flush", "Merging", "merged"]
 
 from collections.abc import Sequence
 
@@ -74,6 +74,32 @@ class Merging(Rung):
                 f"Merging: precisions are of diagonal Gaussians, got {type(guess).__name__} and {type(other).__name__}."
             )
         return merged(guess, other)
+
+    def descend(self, state: Tensor | None, z: Tensor, c: Tensor | None) -> Tensor:
+        return z
+
+
+class Apart(Rung):
+    """A level of a chain whose posteriors are of x alone: q(z | x) = Π q(z_i | x); the state is z itself.
+
+    Args:
+        latent: shape of z.
+        conditional: p(z_i | z_{i+1}), or at the top p(z_L); of any family.
+        guess: q(z_i | feature of x).
+
+    References:
+        Gulrajani et al. 2016, arXiv:1611.05013.
+    """
+
+    def __init__(self, latent: Shape, conditional: Conditional | Prior, guess: Conditional) -> None:
+        super().__init__()
+        self.latent, self.conditional, self.guess = latent, conditional, guess
+
+    def prior(self, state: Tensor | None, c: Tensor | None) -> Distribution:
+        return self.conditional(c) if state is None else self.conditional(state, c)
+
+    def posterior(self, p: Distribution, state: Tensor | None, feature: Tensor, c: Tensor | None) -> Distribution:
+        return self.guess(feature, c)
 
     def descend(self, state: Tensor | None, z: Tensor, c: Tensor | None) -> Tensor:
         return z

@@ -24,6 +24,8 @@ class VAE(Flat):
         condition: what c is, if there is one: a label or a tensor.
         corruption: what the posterior sees in place of x, in training mode only and only in ``model(x)``; the
             likelihood is of the clean x, and ``infer``, ``at``, ``encode`` and ``reconstruct`` see no other.
+        decoder_inputs: what a likelihood of one element after the other sees in place of those before, such as
+            ``WordDropout``: in training mode only and only in ``model(x)``.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114; Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082.
@@ -47,10 +49,11 @@ class VAE(Flat):
         likelihood: Conditional,
         condition: Condition | None = None,
         corruption: Corruption | None = None,
+        decoder_inputs: Corruption | None = None,
     ) -> None:
         super().__init__()
         self.posterior, self.prior, self.likelihood = posterior, prior, likelihood
-        self.condition, self.corruption = condition, corruption
+        self.condition, self.corruption, self.decoder_inputs = condition, corruption, decoder_inputs
         self.support = likelihood.support
 
     def forward(
@@ -63,7 +66,8 @@ class VAE(Flat):
     ) -> Trace:
         source = noise or Noise(device=x.device)
         seen = x if self.corruption is None or not self.training else self.corruption(x, source)
-        return self._pass(x, c, mask, drawing(source, draws), seen)
+        fed = None if self.decoder_inputs is None or not self.training else self.decoder_inputs(x, source)
+        return self._pass(x, c, mask, drawing(source, draws), seen, fed)
 
     def believed(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Distribution:
         return self.posterior(x, c)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from .._checks import positive_int
 from .._shapes import Shape, as_shape
-from .activations import activation as activation_named
 from .hourglass import Hourglass, Sizes
+from .normalisation import Between, Normalised, between
 
 
 class Convolutional(nn.Module):
@@ -23,7 +23,7 @@ class Convolutional(nn.Module):
         condition: shape of c, or ``None``.
         channels: channels after each halving; those that a small image has no room for are left out.
         hidden: width of the dense hidden layer.
-        activation: name of the activation.
+        activation: name of the activation; or ``Normalised``, with batch normalisation before each, by channels.
 
     Raises:
         ValueError: a shape or width that is not positive, or an unknown activation.
@@ -46,11 +46,11 @@ class Convolutional(nn.Module):
         condition: Shape | None = None,
         channels: tuple[int, ...] = (32, 32, 64, 64),
         hidden: int = 256,
-        activation: str = "relu",
+        activation: str | Normalised = "relu",
     ) -> None:
         super().__init__()
         widths = as_shape(channels, "Convolutional: channels")
-        sizes = Sizes(widths, hidden, 0, activation_named(activation, "Convolutional"))
+        sizes = Sizes(widths, hidden, 0, between(activation, "Convolutional"))
         self.body = Hourglass(inputs, outputs, condition, sizes, "Convolutional")
 
     def forward(self, context: Tensor, c: Tensor | None = None) -> Tensor:
@@ -95,7 +95,7 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         widths, blocks = as_shape(channels, "Residual: channels"), positive_int(blocks, "Residual: blocks")
-        sizes = Sizes(widths, hidden, blocks, nn.SiLU)
+        sizes = Sizes(widths, hidden, blocks, Between(nn.SiLU))
         self.body = Hourglass(inputs, outputs, condition, sizes, "Residual")
 
     def forward(self, context: Tensor, c: Tensor | None = None) -> Tensor:

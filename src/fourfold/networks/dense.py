@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._shapes import Shape, as_shape, size
-from .activations import activation as activation_named
+from .normalisation import BatchNorm, Normalised, between
 
 
 class Dense(nn.Module):
@@ -21,7 +21,7 @@ class Dense(nn.Module):
         outputs: shape of one output.
         condition: shape of c, or ``None``.
         hidden: widths of the hidden layers; empty for a linear map.
-        activation: name of the activation between layers.
+        activation: name of the activation between layers; or ``Normalised``, with batch normalisation before each.
 
     Raises:
         ValueError: a shape that is not positive, or an unknown activation.
@@ -38,10 +38,10 @@ class Dense(nn.Module):
         outputs: int | Shape,
         condition: Shape | None = None,
         hidden: tuple[int, ...] = (300,),
-        activation: str = "relu",
+        activation: str | Normalised = "relu",
     ) -> None:
         super().__init__()
-        nonlinear = activation_named(activation, "Dense")
+        inside = between(activation, "Dense")
         self.outputs = as_shape(outputs, "Dense: outputs")
         extra = size(condition) if condition is not None else 0
         inner = as_shape(hidden, "Dense: hidden") if hidden else ()
@@ -49,11 +49,14 @@ class Dense(nn.Module):
         layers: list[nn.Module] = []
         for i, (a, b) in enumerate(pairwise(widths)):
             if i:
-                layers.append(nonlinear())
-            linear = nn.Linear(a, b)
+                layers += inside(a)
+            normed = inside.norm if i < len(inner) else inside.outputs
+            linear = nn.Linear(a, b, bias=not normed)  # a normalised layer has its shift afterwards
             nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+            if not normed:
+                nn.init.zeros_(linear.bias)
             layers.append(linear)
+        layers += inside.last(widths[-1])
         self.layers = nn.Sequential(*layers)
 
     def forward(self, context: Tensor, c: Tensor | None = None) -> Tensor:
@@ -66,5 +69,5 @@ class Dense(nn.Module):
     def start_at(self, outputs: Tensor) -> None:
         """Sets the last layer's biases, so that training starts around these outputs."""
         last = self.layers[-1]
-        if isinstance(last, nn.Linear) and last.bias is not None:
+        if isinstance(last, nn.Linear | BatchNorm) and last.bias is not None:
             last.bias.copy_(outputs.flatten())

@@ -2,7 +2,6 @@
 
 __all__ = ["Hourglass", "Sizes"]
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from .._checks import positive_int
 from .._shapes import Shape, as_shape, size
+from .normalisation import Between
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Sizes:
         channels: channels after each halving of an image, from the finest to the coarsest.
         hidden: width of the dense layer in the middle.
         blocks: residual blocks at each resolution and in the middle; none for a plain network.
-        activation: makes the activation.
+        between: what stands between two layers; nothing is normalised inside residual blocks.
     """
 
     channels: tuple[int, ...]
     hidden: int
     blocks: int
-    activation: Callable[[], nn.Module]
+    between: Between
 
 
 class Hourglass(nn.Module):
@@ -68,8 +68,13 @@ class Hourglass(nn.Module):
         self.down, coarse = _down(before, sizes) if len(before) == 3 else (nn.Sequential(), before)
         up, seed = _up(after, sizes) if len(after) == 3 else (nn.Sequential(), after)
         blocks = [_Block(sizes, nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)) for _ in range(sizes.blocks)]
-        first, last = nn.Linear(size(coarse) + extra, hidden), nn.Linear(hidden, size(seed))
-        self.middle = nn.Sequential(first, *blocks, sizes.activation(), last, nn.Unflatten(1, seed))
+        inside, vector = sizes.between, len(after) != 3
+        first = nn.Linear(size(coarse) + extra, hidden, bias=not inside.norm)
+        normed = inside.norm if len(up) > 1 else inside.outputs
+        # Channels of several places share a normalisation, which leaves what differs from place to place.
+        last = nn.Linear(hidden, size(seed), bias=not (normed and (vector or size(seed[1:]) == 1)))
+        ends = inside.last(size(seed)) if vector else []
+        self.middle = nn.Sequential(first, *blocks, *inside(hidden), last, *ends, nn.Unflatten(1, seed))
         self.up = up
         self._initialise()
 
@@ -106,7 +111,7 @@ class _Block(nn.Module):
 
     def __init__(self, sizes: Sizes, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(sizes.activation(), first, sizes.activation(), second)
+        self.layers = nn.Sequential(sizes.between.activation(), first, sizes.between.activation(), second)
         self.in_a_row = sizes.blocks
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +151,8 @@ def _down(shape: Shape, sizes: Sizes) -> tuple[nn.Sequential, Shape]:
     widths = (shape[0], *sizes.channels[: len(sides) - 1])
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), *_blocks(b, sizes), sizes.activation()]
+        first = nn.Conv2d(a, b, 4, stride=2, padding=1, bias=not sizes.between.norm)
+        layers += [first, *_blocks(b, sizes), *sizes.between(b)]
     return nn.Sequential(*layers), (widths[-1], *sides[-1])
 
 
@@ -158,6 +164,8 @@ def _up(shape: Shape, sizes: Sizes) -> tuple[nn.Sequential, Shape]:
     for (a, b), (height, width) in reversed(list(zip(pairwise(widths), sides, strict=False))):
         # Halving rounds down: an odd side needs one row or column more than twice the half.
         odd = (height % 2, width % 2)
-        layers += [*_blocks(b, sizes), sizes.activation()]
-        layers.append(nn.ConvTranspose2d(b, a, 4, stride=2, padding=1, output_padding=odd))
-    return nn.Sequential(*layers), (widths[-1], *sides[-1])
+        layers += [*_blocks(b, sizes), *sizes.between(b)]
+        normed = sizes.between.norm if (height, width) != sides[0] else sizes.between.outputs
+        up = nn.ConvTranspose2d(b, a, 4, stride=2, padding=1, output_padding=odd, bias=not normed)
+        layers.append(up)
+    return nn.Sequential(*layers, *sizes.between.last(shape[0])), (widths[-1], *sides[-1])

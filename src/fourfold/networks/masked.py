@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad, relu
+from torch.nn.functional import conv2d, one_hot, pad, relu
 
 from .._checks import positive_int
 from .._shapes import Shape, as_shape
@@ -56,13 +56,16 @@ class GatedPixelCNN(nn.Module):
     given enters the horizontal stack of each layer, unmasked, by a bias of its own: so the vertical stack, which is
     most of the work, is of x alone and is made once for any number of draws of z. (In the paper z enters both stacks.)
 
-    Values from 0 to 1 are seen from −1 to 1, so that black differs from what lies beyond the edge.
+    Values from 0 to 1 are seen from −1 to 1, so that black differs from what lies beyond the edge; real numbers as they
+    are. Codes, which are names, are seen one-hot: as a plane for each, of which none is 1 beyond the edge.
 
     Args:
         event: (C, H, W).
         outputs: how many numbers each element gets; they are stacked before the channels, as a ``Head`` takes them.
         given: shape of what is given: (F,), the same for all pixels, or (F, H, W); ``None`` for nothing.
         stacks: the layers.
+        codes: how many codes there are, where x is made of codes from 0 on; ``None`` for numbers.
+        unit: whether numbers are from 0 to 1.
 
     Raises:
         ValueError: a shape that is no image, filters that colours do not divide, even kernels, a window that the layers
@@ -80,10 +83,18 @@ class GatedPixelCNN(nn.Module):
     """
 
     def __init__(
-        self, event: Shape, outputs: int, given: Shape | None = None, stacks: PixelStacks | None = None
+        self,
+        event: Shape,
+        outputs: int,
+        given: Shape | None = None,
+        stacks: PixelStacks | None = None,
+        *,
+        codes: int | None = None,
+        unit: bool = True,
     ) -> None:
         super().__init__()
-        stacks = stacks or PixelStacks()
+        self.codes = None if codes is None else positive_int(codes, _NAME + "codes")
+        self.unit, stacks = unit, stacks or PixelStacks()
         self.event, self.outputs = as_shape(event, _NAME + "event"), positive_int(outputs, _NAME + "outputs")
         if len(self.event) != 3:
             raise ValueError(f"{_NAME}event: wanted an image (C, H, W), got {event!r}. Give data of that shape.")
@@ -94,7 +105,7 @@ class GatedPixelCNN(nn.Module):
         if self.given is not None and self.given[1:] not in ((), self.event[1:]):
             raise ValueError(f"{_NAME}given: wanted (F,) or (F, {self.event[1]}, {self.event[2]}), got {given!r}.")
         made = [
-            _Layer(_Groups(colours, colours if i == 0 else wide, wide), reach, self.given, first=i == 0)
+            _Layer(_Groups(colours, wide if i else colours * (codes or 1), wide), reach, self.given, first=i == 0)
             for i, reach in enumerate(_reaches(stacks))
         ]
         self.layers = nn.ModuleList(made)
@@ -120,7 +131,7 @@ class GatedPixelCNN(nn.Module):
         if tuple(x.shape[-3:]) != self.event:
             raise ValueError(f"{_NAME}x: wanted (…, {', '.join(map(str, self.event))}), got {tuple(x.shape)}.")
         lead, found = x.shape[:-3], []
-        v = shown = _scaled(x).reshape(-1, *self.event)
+        v = shown = self.shown(x.reshape(-1, *self.event)).flatten(1, 2)
         for i, layer in enumerate(self._stack):
             risen = layer.above(v)
             side = layer.link(risen) if i else layer.link(risen) + layer.left(shown)
@@ -128,6 +139,12 @@ class GatedPixelCNN(nn.Module):
             if i + 1 < len(self._stack):
                 v = _gate(risen)
         return tuple(found)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """x as the layers see it, ``(N, C, planes, …)``."""
+        if self.codes is None:
+            return (2 * x - 1 if self.unit else x).unsqueeze(2)
+        return one_hot(x.long(), self.codes).movedim(-1, 2).to(self.last.weight.dtype)
 
     def walk(self, given: Tensor | None, rows: int) -> "PixelWalk":
         """The same numbers for so many images, pixel after pixel."""
@@ -242,11 +259,6 @@ def _gate(a: Tensor) -> Tensor:
     return torch.tanh(value) * torch.sigmoid(opening)
 
 
-def _scaled(x: Tensor) -> Tensor:
-    """Values from 0 to 1 as the network sees them."""
-    return 2 * x - 1
-
-
 def _window(window: tuple[int, int], total: int) -> tuple[int, int, int]:
     """Pixels left, right and up."""
     if len(window) != 2:
@@ -321,9 +333,10 @@ class PixelWalk:
     def put(self, row: int, column: int, colour: int, value: Tensor) -> None:
         """Tells the value of one element, ``(rows,)``."""
         left, _, up = self.network._stack[0].above.reach
-        shown = _scaled(value)
-        self._above[0][:, colour, row + up, left + column] = shown
-        self._left[0][:, left + column, colour] = shown
+        shown = self.network.shown(value[:, None])[:, 0]
+        planes = slice(colour * shown.shape[1], (colour + 1) * shown.shape[1])
+        self._above[0][:, planes, row + up, left + column] = shown
+        self._left[0][:, left + column, planes] = shown
 
     def _rise(self, row: int) -> None:
         """The vertical stack at a row; of the horizontal one, what does not depend on the row's own pixels."""

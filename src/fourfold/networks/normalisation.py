@@ -1,15 +1,17 @@
 """Batch normalisation whose statistics are gathered apart: a pass through a network never changes it."""
 
-__all__ = ["BatchNorm", "gathering", "norms"]
+__all__ = ["BatchNorm", "Between", "Normalised", "between", "gathering", "norms"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from .._checks import positive, positive_int
+from .activations import activation as activation_named
 
 
 class BatchNorm(nn.Module):
@@ -82,6 +84,54 @@ class BatchNorm(nn.Module):
             total, count = self.gathered
             self.gathered = total + torch.stack((mean, variance + mean.square())).detach().double(), count + 1
         return mean, variance
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """An activation with batch normalisation in front: a network takes it where it takes an activation's name.
+
+    Args:
+        activation: its name.
+        outputs: normalise what the network gives, too; nothing is activated there.
+
+    Example:
+        >>> from fourfold.networks import Dense
+        >>> [type(layer).__name__ for layer in Dense(3, 2, hidden=(4,), activation=Normalised("tanh")).layers]
+        ['Linear', 'BatchNorm', 'Tanh', 'Linear']
+    """
+
+    activation: str
+    outputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What stands between the layers of a network, ready to be made.
+
+    Args:
+        activation: makes one.
+        norm: whether batch normalisation stands before each.
+        outputs: whether it stands after the last layer.
+    """
+
+    activation: Callable[[], nn.Module]
+    norm: bool = False
+    outputs: bool = False
+
+    def __call__(self, features: int) -> list[nn.Module]:
+        """What follows a layer that gives so many features; one that is normalised needs no bias of its own."""
+        return [*([BatchNorm(features)] if self.norm else []), self.activation()]
+
+    def last(self, features: int) -> list[nn.Module]:
+        """What follows the last layer."""
+        return [BatchNorm(features)] if self.outputs else []
+
+
+def between(given: str | Normalised, owner: str) -> Between:
+    """What an activation, named or normalised, puts between layers; an unknown name is an error of the owner's."""
+    if isinstance(given, Normalised):
+        return Between(activation_named(given.activation, owner), True, given.outputs)
+    return Between(activation_named(given, owner))
 
 
 def norms(module: nn.Module) -> list[BatchNorm]:

@@ -165,5 +165,6 @@ def reconstruction(trace: Trace) -> dict[str, Term]:
 
 
 def with_penalties(parts: dict[str, Term], trace: Trace) -> Terms:
-    """The parts, and the model's own penalties with weight −1."""
-    return Terms({**parts, **{name: Term(value, -1.0) for name, value in trace.penalties.items()}})
+    """The parts, and the model's own penalties with weight −1 where they bring none."""
+    own = {k: value if isinstance(value, Term) else Term(value, -1.0) for k, value in trace.penalties.items()}
+    return Terms({**parts, **own})

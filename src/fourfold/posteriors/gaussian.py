@@ -2,6 +2,7 @@
 
 __all__ = ["gaussian", "point"]
 
+from collections.abc import Callable
 from typing import final
 
 from torch import Tensor, nn
@@ -14,7 +15,11 @@ from ..networks.activations import activation as activation_named
 
 
 def gaussian(
-    network: NetworkLike, data: Shape, latent: int | Shape, condition: Shape | None = None
+    network: NetworkLike,
+    data: Shape,
+    latent: int | Shape,
+    condition: Shape | None = None,
+    head: Callable[[Shape], GaussianHead] = GaussianHead,
 ) -> NetworkConditional:
     """q(z | x, c) = N(μ(x, c), diag σ²(x, c)), with μ and log σ from one network.
 
@@ -23,12 +28,14 @@ def gaussian(
         data: shape of x.
         latent: size or shape of z.
         condition: shape of c, if the posterior sees it.
+        head: makes the head, if σ is to be had in another way: ``partial(GaussianHead, scale="softplus")``, or with a
+            ceiling, where a learned prior leaves the unit of z open.
 
     References:
         Kingma and Welling 2013, arXiv:1312.6114.
     """
-    head = GaussianHead(as_shape(latent, "latent"))
-    return NetworkConditional(build(network, data, head.raw_shape, condition), head, data, condition)
+    made = head(as_shape(latent, "latent"))
+    return NetworkConditional(build(network, data, made.raw_shape, condition), made, data, condition)
 
 
 def point(

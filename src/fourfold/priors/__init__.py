@@ -6,13 +6,16 @@ __all__ = [
     "ConditionalPrior",
     "CouplingFlow",
     "GaussianMixture",
+    "PixelCodes",
     "StandardNormal",
+    "UniformCodes",
     "VampPrior",
     "alpha_for",
     "committed_rate",
 ]
 
 from .ar1 import AR1, alpha_for, committed_rate
+from .codes import PixelCodes, UniformCodes
 from .flows import AutoregressiveFlow, CouplingFlow
 from .given import ConditionalPrior
 from .mixture import GaussianMixture

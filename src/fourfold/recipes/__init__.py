@@ -24,13 +24,17 @@ __all__ = [
     "iaf_vae",
     "info_vae",
     "iwae",
+    "lvae",
     "miwae",
     "mmd_vae",
     "piwae",
     "nvae",
     "pixel_cnn",
     "pixel_vae",
+    "pixel_vae2",
+    "rnn_lm",
     "semi_amortised_vae",
+    "sentence_vae",
     "sparse_ae",
     "spline_vae",
     "stacked_ae",
@@ -38,7 +42,10 @@ __all__ = [
     "tc_vae",
     "vae",
     "vamp_vae",
+    "variational_ladder",
     "vdvae",
+    "vlae",
+    "vq_vae",
 ]
 
 from collections.abc import Callable
@@ -47,16 +54,19 @@ from typing import cast
 from .._checks import unknown
 from ..plan import Recipe, RecipeFunction, imported
 from .autoencoders import contractive_ae, dae, sparse_ae, stacked_ae
-from .autoregressive import pixel_cnn, pixel_vae
+from .autoregressive import pixel_cnn, pixel_vae, pixel_vae2, vlae
 from .deep import nvae, vdvae
+from .discrete import vq_vae
 from .disentangling import capacity_vae, dip_vae, factor_vae, tc_vae
 from .flat import autoencoder, beta_vae, conv_vae, cvae, vae
 from .flows import af_prior_vae, coupling_prior_vae, iaf_vae, spline_vae
-from .hierarchies import hvae
+from .hierarchies import hvae, lvae
 from .importance import ciwae, iwae, miwae, piwae, semi_amortised_vae
 from .information import aggressive_vae, free_bits_vae, info_vae, mmd_vae
 from .richer_priors import delta_vae, gmm_vae, vamp_vae
 from .structured import structured_cvae
+from .text import rnn_lm, sentence_vae
+from .variational_ladders import variational_ladder
 
 #: Every recipe by name: the one table behind the command line, the README and the docs.
 TABLE: dict[str, RecipeFunction] = {
@@ -93,10 +103,17 @@ TABLE: dict[str, RecipeFunction] = {
         coupling_prior_vae,
         delta_vae,
         hvae,
+        lvae,
+        variational_ladder,
         vdvae,
         nvae,
         pixel_cnn,
         pixel_vae,
+        pixel_vae2,
+        vlae,
+        vq_vae,
+        rnn_lm,
+        sentence_vae,
     )
 }
 

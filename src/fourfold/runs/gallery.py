@@ -15,7 +15,8 @@ from ..data import Batch, Split
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
-from .report import Picture, Report, ways_back, write_report
+from .report import Passage, Picture, Report, ways_back, write_report
+from .sentences import passages, refuse_sentences
 
 if TYPE_CHECKING:
     from .run import Run
@@ -27,6 +28,7 @@ def draw_samples(
     run: "Run", n: int = 64, label: int | None = None, seed: int = 0, out: str | Path | None = None, draw: bool = False
 ) -> Path:
     """A grid of n samples: means of p(x | z), or draws where it has none; with a label where the model wants one."""
+    refuse_sentences(run, "sample")
     images, title = samples(run, n, label, seed, draw=draw)
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
@@ -69,6 +71,7 @@ def draw_reconstructions(
 
     They are means of p(x | z), or draws from it where it has none.
     """
+    refuse_sentences(run, "reconstruct")
     batch = _first(run, split, n, seed)
     x_hat = run.model.reconstruct(batch.x, batch.c, Noise(seed, stream="x", device=run.model.device))
     x_hat = _with_observed(x_hat, batch.x, batch.mask)
@@ -79,6 +82,7 @@ def draw_traversal(
     run: "Run", index: int = 0, seed: int = 0, out: str | Path | None = None, split: str = "test"
 ) -> Path:
     """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
+    refuse_sentences(run, "traverse")
     kl, committed = _kl(run), _committed(run)
     order = _order(kl, committed)[:_ROWS]
     rows = run.split(split).x
@@ -102,7 +106,7 @@ def write_gallery(run: "Run") -> Path:
     """Every picture that this model can have, and ``report.html``; returns its path."""
     record, model = run.folder.record(), run.model
     part = "test" if "test" in run.dataset().parts else "train"
-    shown: list[Picture] = []
+    shown: list[Picture | Passage] = []
 
     def add(title: str, caption: str, draw: Callable[[], Path]) -> None:
         shown.append(Picture(title, draw(), caption))
@@ -110,17 +114,10 @@ def write_gallery(run: "Run") -> Path:
     if run.metrics:
         draw = lambda: _written(run, "curves.png", None, pictures.curves(run.metrics, run.stages))  # noqa: E731
         add("Training", "Means over each interval of training; validation with the same objective.", draw)
-    kind = "means of" if _has_mean(run.model) else "draws from"
-    sampled = f"{kind.capitalize()} {_of(run)}: what the model believes the data are."
-    if unheld(run):
-        sampled += " This model's latents were never held to the prior: expect little of them."
-    add("Samples", sampled, lambda: draw_samples(run))
-    if model.latent_shapes or model.condition is not None:
-        add(
-            "Reconstructions",
-            f"{part.capitalize()} data above, {kind} p(x|z) at the posterior mean below.",
-            lambda: draw_reconstructions(run, split=part),
-        )
+    if run.vocabulary is None:
+        _data_pictures(run, part, add)
+    else:
+        shown += passages(run, part)
     if len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
         _latent_pictures(run, part, add)
     facts = {
@@ -135,9 +132,24 @@ def write_gallery(run: "Run") -> Path:
         results=run.folder.results(),
         pictures=shown,
         configuration=_configuration(record),
-        commands=ways_back(run.folder.path),
+        commands=ways_back(run.folder.path, sentences=run.vocabulary is not None),
     )
     return write_report(run.folder.path, report)
+
+
+def _data_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[], Path]], None]) -> None:
+    """Samples, and reconstructions where there is something to reconstruct from."""
+    kind = "means of" if _has_mean(run.model) else "draws from"
+    sampled = f"{kind.capitalize()} {_of(run)}: what the model believes the data are."
+    if unheld(run):
+        sampled += " This model's latents were never held to the prior: expect little of them."
+    add("Samples", sampled, lambda: draw_samples(run))
+    if run.model.latent_shapes or run.model.condition is not None:
+        add(
+            "Reconstructions",
+            f"{part.capitalize()} data above, {kind} p(x|z) at the posterior mean below.",
+            lambda: draw_reconstructions(run, split=part),
+        )
 
 
 def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[], Path]], None]) -> None:
@@ -151,7 +163,8 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
         )
         fixed += f"tell of the datum or not; {kl.sum() - delta:.2f} are beyond."
     moved = f"One {part} datum, each latent moved over [−3, 3] in turn; latents with the most {most} first.{fixed}"
-    add("Traversals", moved, lambda: draw_traversal(run, split=part))
+    if run.vocabulary is None:
+        add("Traversals", moved, lambda: draw_traversal(run, split=part))
     if kl.any():
         drawn = pictures.kl_bars(kl)
         add(
@@ -167,7 +180,7 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
         caption = f"Posterior means (for a flow: its centres) of {len(few):,} {part} data {which}."
         drawn = pictures.latent_scatter(codes, few.labels, (dims[0], dims[1]))
         add("Latent space", caption, lambda: _written(run, "latents.png", None, drawn))
-    if size == 2 and run.model.condition is None:
+    if size == 2 and run.model.condition is None and run.vocabulary is None:
         values = pictures.normal_quantiles(15)
         across = np.stack(np.meshgrid(values, values, indexing="ij"), -1).reshape(-1, 2)
         images = _array(_decoded(run, torch.from_numpy(across), None))

@@ -57,6 +57,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
     _look(step, made.course, data)
     recipe = plan.to_dict() if isinstance(plan, Plan) else {"recipe": None, "arguments": {}}
     names = None if data.class_names is None else list(data.class_names)
+    words = {} if data.vocabulary is None else {"vocabulary": data.vocabulary.to_dict()}
     kind = {"levels": data.levels, "grey": data.grey, "classes": data.classes, "class_names": names}
     protocol = {**data.protocol}
     protocol.setdefault("checksum", checksum(data.parts))
@@ -65,7 +66,7 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
         "training": options.to_dict(),
         "data": {"protocol": protocol, "origin": data.origin},
         "view": view.to_dict(),
-        "spec": {"shape": list(data.shape), "n": len(data.train), **kind},
+        "spec": {"shape": list(data.shape), "n": len(data.train), **kind, **words},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
@@ -92,7 +93,8 @@ def _view(data: DataSet, model: Model, condition: Any, options: Training) -> Vie
         grey = model.support == "binary" and data.grey and not options.dequantize
         binarize = "dynamic" if grey else "none"
     resolved = check_binarize(data, None if binarize == "none" else binarize, dequantize=options.dequantize)
-    return View(data.levels, binarize=resolved, dequantize=options.dequantize, condition=condition)
+    words = None if data.vocabulary is None else data.vocabulary.known
+    return View(data.levels, words=words, binarize=resolved, dequantize=options.dequantize, condition=condition)
 
 
 def _check_parts(made: Recipe) -> None:

@@ -1,6 +1,6 @@
 """The report of a run: one HTML page that holds its pictures and asks nothing of any network."""
 
-__all__ = ["Picture", "Report", "ways_back", "write_report"]
+__all__ = ["Passage", "Picture", "Report", "ways_back", "write_report"]
 
 import json
 import shlex
@@ -19,7 +19,12 @@ from .._version import __version__
 _Result = Mapping[str, Any]
 
 # What is said first: the first of each kind that is known; and of a model that is no bound on anything, the last line.
-_HEADLINES = (("elbo",), ("nll_is", "nll_mc"), ("bits_per_dim_is", "bits_per_dim"), ("active_units",))
+_HEADLINES = (
+    ("elbo",),
+    ("nll_is", "nll_mc"),
+    ("bits_per_dim_is", "bits_per_dim", "perplexity_is", "perplexity"),
+    ("active_units",),
+)
 _NO_BOUND = (("distortion", "cross_entropy"), ("reconstruction_mse",))
 
 
@@ -39,6 +44,21 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A section of the page with lines of text.
+
+    Args:
+        title: its heading.
+        lines: a paragraph each; those of one pair are a list of their own.
+        caption: what one reads.
+    """
+
+    title: str
+    lines: Sequence[str | Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that the page says.
 
@@ -47,7 +67,7 @@ class Report:
         facts: short things to know at once, by name: recipe, data, source, training, parameters …
         results: the entries of ``results.json``: metric, value, unit, standard_error, estimator, n, protocol; a
             ``"label"`` replaces the name that the page has for a metric.
-        pictures: in the order of the page.
+        pictures: and passages, in the order of the page.
         configuration: tables by heading: recipe arguments, training options, data protocol, versions …
         commands: pairs of what it does and what to type; see ``ways_back``.
     """
@@ -55,12 +75,12 @@ class Report:
     title: str
     facts: Mapping[str, str]
     results: Sequence[_Result] = ()
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[Picture | Passage] = ()
     configuration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: Sequence[tuple[str, str]] = ()
 
 
-def ways_back(folder: str | Path) -> list[tuple[str, str]]:
+def ways_back(folder: str | Path, *, sentences: bool = False) -> list[tuple[str, str]]:
     """How to come back to a run: pairs of what it does and what to type, with the folder as seen from here.
 
     Example:
@@ -74,11 +94,12 @@ def ways_back(folder: str | Path) -> list[tuple[str, str]]:
         path = Path(path.resolve().name)
     name = path.as_posix()
     typed = shlex.quote(name)
+    moved = ("Move one latent at a time", f"fourfold traverse {typed}")
     return [
         ("Evaluate it", f"fourfold evaluate {typed}"),
         ("Draw samples", f"fourfold sample {typed} -n 64"),
         ("Reconstruct test data", f"fourfold reconstruct {typed}"),
-        ("Move one latent at a time", f"fourfold traverse {typed}"),
+        *(() if sentences else (moved,)),
         ("Continue its training", f"fourfold train --resume {typed}"),
         ("Take the model up in Python", f"model = fourfold.load({name!r})"),
     ]
@@ -186,7 +207,9 @@ def _protocols(results: Sequence[_Result]) -> str:
     return "".join(parts)
 
 
-def _figure(picture: Picture) -> str:
+def _figure(picture: Picture | Passage) -> str:
+    if isinstance(picture, Passage):
+        return _passage(picture)
     data = Path(picture.file).read_bytes()
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
         raise ValueError(
@@ -199,6 +222,12 @@ def _figure(picture: Picture) -> str:
         f'<figure><div class="paper"><img alt="{escape(picture.caption or picture.title)}" width="{width}" '
         f'height="{height}" src="data:image/png;base64,{source}"></div>{caption}</figure>'
     )
+
+
+def _passage(passage: Passage) -> str:
+    groups = [[line] if isinstance(line, str) else line for line in passage.lines]
+    body = "".join(f"<li>{'<br>'.join(escape(line) for line in group)}</li>" for group in groups)
+    return f'<ul class="passage">{body}</ul><p class="told">{escape(passage.caption)}</p>'
 
 
 def _configuration(configuration: Mapping[str, Mapping[str, Any]]) -> str:
@@ -322,6 +351,10 @@ details { margin-top: .5rem; padding: .5rem .9rem; background: var(--sheet); bor
   border-radius: .5rem }
 summary { cursor: pointer }
 details[open] > summary { margin-bottom: .5rem }
+.passage { margin: 0; padding: .75rem 1.1rem .75rem 2rem; background: var(--sheet); border: 1px solid var(--rule);
+  border-radius: .5rem }
+.passage li { margin: .35rem 0 }
+.told { color: var(--quiet); font-size: .875rem }
 figure { margin: 0 }
 .paper { padding: .75rem; background: #fff; border: 1px solid var(--rule); border-radius: .5rem }
 img { display: block; margin: 0 auto; max-width: 100%; height: auto }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .._version import __version__
-from ..data import Batch, DataSet, DataSpec, Split, View, feed
+from ..data import Batch, DataSet, DataSpec, Split, View, Vocabulary, feed
 from ..data import load as load_data
 from ..evaluation import Evaluation, EvaluationOptions, Row, evaluate
 from ..models import Model
@@ -22,6 +22,7 @@ from ..plan import Recipe
 from ..training import Outcome, Step, load_tensors, restore_module
 from .folder import RunError, RunFolder
 from .prepare import plan_of
+from .sentences import in_words_of, vocabulary_of
 from .support import check_rows, digest
 
 _CHUNK = 500
@@ -90,7 +91,8 @@ class Run:
         if model is None:
             kind = record["spec"]
             shape, grey = tuple(kind["shape"]), kind.get("grey", False)
-            spec = DataSpec(shape, kind["levels"], kind["classes"], grey=grey, n=kind.get("n"))
+            words = vocabulary_of(kind)
+            spec = DataSpec(shape, kind["levels"], kind["classes"], grey=grey, n=kind.get("n"), vocabulary=words)
             recipe = plan_of(record, trust).build(spec)
             built = recipe.model
             if not isinstance(built, Model):
@@ -145,6 +147,11 @@ class Run:
             return ()
         ends = load_tensors(path, to_train=False)[1].get("ends", ())  # those of format 1 do not tell
         return tuple(zip((stage.name for stage in self.recipe.course), ends, strict=True)) if ends else ()
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the model knows; ``None`` where its data are no sentences."""
+        return vocabulary_of(self.folder.record()["spec"])
 
     def dataset(self) -> DataSet:
         """The data of the run, loaded again if need be."""
@@ -283,7 +290,7 @@ class Run:
         return self.adapted(data).train
 
     def adapted(self, data: DataSet) -> DataSet:
-        """Other data in the model's terms: checked to be of the kind it was trained on, classes matched by name.
+        """Other data in the model's terms: checked to be of the kind it was trained on, classes and words by name.
 
         Labels without names are taken as they are. The names of classes that had none in training are their numbers.
 
@@ -291,6 +298,8 @@ class Run:
             ValueError: for data of another kind, and for classes that the model does not know.
         """
         mine = self.folder.record()["spec"]
+        if (words := vocabulary_of(mine)) is not None:
+            return in_words_of(data, words, tuple(mine["shape"]))
         if list(data.shape) != mine["shape"] or data.levels != mine["levels"]:
             raise ValueError(
                 f"data: this model takes data of shape {tuple(mine['shape'])} and levels {mine['levels']}, "

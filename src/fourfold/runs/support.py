@@ -28,6 +28,13 @@ def check_rows(split: Split, view: View, support: str, name: str) -> bool:
     Raises:
         ValueError: for a value that the view cannot binarise, or that the likelihood cannot score.
     """
+    if (view.words is None) == (support == "tokens"):
+        kind, fix = ("other data", "sentences, such as --data sentences or a .txt file")
+        if view.words is not None:
+            kind, fix = "sentences", "sentence_vae or rnn_lm"
+        raise ValueError(f"{name}: these are {kind}, and the model's likelihood is of {support} values. Take {fix}.")
+    if view.words is not None:  # the data set has checked its rows itself
+        return False
     check_values(split, view.levels, view.binarize, name)
     if support == "real" or view.binarize is not None:  # 0 and 1 are in every support
         return False

@@ -361,6 +361,12 @@ def check_job(job: Job, world: int) -> None:
             "accumulate: batch normalisation takes its statistics from the whole batch, and would take others from "
             "pieces of it. Leave --accumulate out."
         )
+    whole = next((m for m in job.step.modules() if getattr(m, "whole_batch", False)), None)
+    if job.options.accumulate > 1 and whole is not None:
+        raise ValueError(
+            f"accumulate: {type(whole).__name__} picks vectors from the whole batch, and cannot from pieces of it. "
+            "Leave --accumulate out."
+        )
     if objective is not None and world > 1:
         raise ValueError(
             f"devices: {type(objective).__name__} is a statistic of the whole batch, which no process sees alone. "
