@@ -128,7 +128,7 @@ def test_the_residual_normal_has_the_divergence_of_its_final_parameters(x: Tenso
             shift, log_ratio = change.unbind(-3)
             bare = 0.5 * (shift**2 / (2 * state.raw[..., 1, :, :]).exp() + (2 * log_ratio).exp() - 2 * log_ratio - 1)
             off = (bare.sum((-2, -1)) - level.kl).abs() / level.kl
-            # ½ (Δm² / σ_p² + e^{2Δl} − 2Δl − 1) is near where neither the bound nor the floor acts, and wrong where one does
+            # near where neither the bound nor the floor acts, and wrong where one does
             assert (off > 0.3).any() if clamped else (off < 0.05).all()
 
 

@@ -63,13 +63,13 @@ def test_without_the_option_nothing_is_skipped_and_nothing_is_told(tmp_path: Pat
 
 
 def test_a_hundred_in_a_row_stop_the_run(tmp_path: Path) -> None:
-    with pytest.raises(NonFinite, match="the last 100 updates were left out.*Raise skip_grad"):
+    with pytest.raises(NonFinite, match=r"the last 100 updates were left out.*Raise skip_grad"):
         ff.fit(SMALL, DIGITS, epochs=10, skip_grad=1e-3, quiet=True, out=tmp_path / "r")
 
 
 @pytest.mark.slow
 def test_processes_leave_out_the_same_updates(tmp_path: Path) -> None:
-    options = {**OPTIONS, "skip_grad": 1.15, "lr_warmup": 3}
+    options = {**OPTIONS, "skip_grad": 1.3, "lr_warmup": 3}
     start(tmp_path / "one", options)
     start(tmp_path / "two", {**options, "devices": 2, "accelerator": "cpu"})
     check_equal(tmp_path / "one", tmp_path / "two")

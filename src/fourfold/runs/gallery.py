@@ -104,7 +104,10 @@ def draw_reconstructions(
 def draw_traversal(
     run: "Run", index: int = 0, seed: int = 0, out: str | Path | None = None, split: str = "test"
 ) -> Path:
-    """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL."""
+    """One row of a split, each latent moved in turn over [−3, 3]; latents in the order of their mean KL.
+
+    In a hierarchy they are those of the top level; the levels below stay where that row has them.
+    """
     refuse_sentences(run, "traverse")
     if _code_counts(run, split, 1) is not None:
         raise ValueError(
@@ -118,12 +121,15 @@ def draw_traversal(
         raise ValueError(f"index must be from 0 to {len(rows) - 1}, got {index}.")
     batch = _first(run, split, index + 1, seed)
     c = None if batch.c is None else batch.c[index : index + 1]
-    base = run.model.encode(batch.x[index : index + 1], c)[0].reshape(-1)
+    top, *below = run.model.encode(batch.x[index : index + 1], c)
+    base = top.reshape(-1)
     values = torch.linspace(-3, 3, _STEPS, dtype=base.dtype)
     moved = base.repeat(len(order), _STEPS, 1)
     for row, latent in enumerate(order):
         moved[row, :, int(latent)] = values
-    made = _with_observed(_decoded(run, moved.reshape(-1, len(base)), c), batch.x[index], batch.mask)
+    moved = moved.reshape(-1, *top.shape[1:])
+    codes = (moved, *(code.expand(len(moved), *code.shape[1:]) for code in below))
+    made = _with_observed(_decoded(run, codes, c), batch.x[index], batch.mask)
     images = _array(made).reshape(len(order), _STEPS, *run.split(split).shape)
     fixed = None if committed is None else committed[order]
     drawn = pictures.traversal(images, order, kl[order], values.cpu().numpy(), fixed)
@@ -215,7 +221,7 @@ def _latent_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[]
     if size == 2 and run.model.condition is None and run.vocabulary is None:
         values = pictures.normal_quantiles(15)
         across = np.stack(np.meshgrid(values, values, indexing="ij"), -1).reshape(-1, 2)
-        images = _array(_decoded(run, torch.from_numpy(across), None))
+        images = _array(_decoded(run, (torch.from_numpy(across),), None))
         drawn = pictures.manifold(images.reshape(15, 15, *images.shape[1:]), values)
         caption = "Decoded at quantiles of the standard normal in both latents."
         add("The 2-D manifold", caption, lambda: _written(run, "manifold.png", None, drawn))
@@ -263,9 +269,9 @@ def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
     return next(run.batches(few, seed, size=n)())
 
 
-def _decoded(run: "Run", z: Tensor, c: Tensor | None) -> Tensor:
-    z = z.to(run.model.device, run.model.dtype)
-    return run.model.decode(z, None if c is None else c.expand(len(z), *c.shape[1:]))
+def _decoded(run: "Run", z: tuple[Tensor, ...], c: Tensor | None) -> Tensor:
+    z = tuple(level.to(run.model.device, run.model.dtype) for level in z)
+    return run.model.decode(z, None if c is None else c.expand(len(z[0]), *c.shape[1:]))
 
 
 def _with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:

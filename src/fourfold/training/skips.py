@@ -48,8 +48,8 @@ class Skips:
             actor.meter.drop()
         if self.in_a_row >= _PATIENCE:
             raise NonFinite(
-                f"Training stopped at step {state.step + 1}: the last {_PATIENCE} updates were left out, the gradient's "
-                f"norm being {float(norm):.3g} and skip_grad {self.most:g}. Raise skip_grad, or lower lr."
+                f"Training stopped at step {state.step + 1}: the last {_PATIENCE} updates were left out, the norm of "
+                f"the gradient being {float(norm):.3g} and skip_grad {self.most:g}. Raise skip_grad, or lower lr."
             )
         return True
 
