@@ -1,6 +1,6 @@
-"""``fourfold sample``, ``reconstruct``, ``traverse`` and ``report``: pictures of a run, or its sentences."""
+"""``fourfold sample``, ``reconstruct``, ``traverse``, ``interpolate`` and ``report``: pictures, or sentences."""
 
-__all__ = ["reconstruct", "report", "sample", "traverse"]
+__all__ = ["interpolate", "reconstruct", "report", "sample", "traverse"]
 
 import argparse
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ def sample(words: Sequence[str]) -> int:
     parser.add_argument("-n", type=int, default=64, help="how many (default 64)")
     parser.add_argument("--label", type=int, help="the class to draw, of a model that is given labels")
     parser.add_argument("--draw", action="store_true", help="draws from p(x|z), such as data are, and not its means")
+    help_text = "factor on the standard deviations of p(z): one for all levels, or 1,1,0.7 from the top (default 1)"
+    parser.add_argument("--temperature", default="1", metavar="T", help=help_text)
     parser.add_argument("--out", metavar="FILE", help="a .png, or an .npz of the array x; a .txt of sentences")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     given = parser.read(words)
@@ -46,6 +48,13 @@ def reconstruct(words: Sequence[str]) -> int:
     add_run(parser)
     add_data(parser)
     parser.add_argument("-n", type=int, default=10, help="how many data (default 10)")
+    help_text = "keep the K upper levels of latents as inferred, and draw those below from p given them"
+    parser.add_argument("--keep-top", type=int, metavar="K", help=help_text)
+    help_text = "keep the K lower levels as inferred, and draw those above from the prior"
+    parser.add_argument("--keep-bottom", type=int, metavar="K", help=help_text)
+    parser.add_argument("--draws", type=int, default=6, metavar="N", help="with either, of each datum (default 6)")
+    help_text = "with either, factor on the deviations of what is drawn: one for all levels, or 1,1,0.7 from the top"
+    parser.add_argument("--temperature", default="1", metavar="T", help=help_text)
     parser.add_argument("--out", metavar="FILE", help="a .png; a .txt of sentences")
     given = parser.read(words)
     positive_int(given.n, "reconstruct: n")
@@ -59,7 +68,13 @@ def reconstruct(words: Sequence[str]) -> int:
         pairs = reconstructed(run, given.n, given.seed, part)
         return _tell([line for pair in pairs for line in (f"data   {pair[0]}", f"model  {pair[1]}")], path)
     _refuse_text(path)
-    print(draw_reconstructions(run, given.n, given.seed, path, part))
+    if given.keep_top is None and given.keep_bottom is None:
+        print(draw_reconstructions(run, given.n, given.seed, path, part))
+        return 0
+    from ..runs.levels import Resampling, draw_resampled
+
+    how = Resampling(given.keep_top, given.keep_bottom, given.draws, _temperature(given.temperature))
+    print(draw_resampled(run, how, given.n, given.seed, path, part))
     return 0
 
 
@@ -69,13 +84,50 @@ def traverse(words: Sequence[str]) -> int:
     add_run(parser)
     add_data(parser)
     parser.add_argument("--index", type=int, default=0, help="the row to start from (default 0)")
+    parser.add_argument("--level", type=int, metavar="K", help="of which level, 1 the top (default 1)")
+    help_text = "of maps of latents, move a channel at all places together, and not each of its elements"
+    parser.add_argument("--channels", action="store_true", help=help_text)
     parser.add_argument("--out", metavar="FILE", help="a .png")
     given = parser.read(words)
     path = target(given.out, ".png") if given.out else None
     from ..runs.gallery import draw_traversal
+    from ..runs.levels import Moving, draw_level_traversal
 
     run, part = subject(open_run(given), given)
-    print(draw_traversal(run, given.index, given.seed, path, part))
+    flat = len(run.model.latent_shapes) == 1 and len(run.model.latent_shapes[0]) == 1
+    if flat and given.level is None and not given.channels:
+        print(draw_traversal(run, given.index, given.seed, path, part))
+    else:
+        how = Moving(1 if given.level is None else given.level, given.index, channels=given.channels)
+        print(draw_level_traversal(run, how, given.seed, path, part))
+    return 0
+
+
+def interpolate(words: Sequence[str]) -> int:
+    """Draws the way from one datum to another, or tells it in sentences."""
+    about = "The way from one datum to another through their latents: a picture in RUN/pictures; of sentences text."
+    parser = Parser("interpolate", about)
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument("--from", dest="start", type=int, default=0, metavar="I", help="the row it begins with (0)")
+    parser.add_argument("--to", dest="end", type=int, default=1, metavar="J", help="the row it ends with (1)")
+    parser.add_argument("--steps", type=int, default=9, metavar="N", help="how many, both ends among them (default 9)")
+    help_text = "let one level of latents move alone, 1 the top; all by default"
+    parser.add_argument("--level", type=int, metavar="K", help=help_text)
+    parser.add_argument("--out", metavar="FILE", help="a .png; a .txt of sentences")
+    given = parser.read(words)
+    path = target(given.out, ".png", ".txt") if given.out else None
+    run, part = subject(open_run(given), given)
+    if run.vocabulary is not None:
+        from ..runs.sentences import interpolated
+
+        if given.level is not None:
+            raise ValueError("--level: sentences are interpolated in all levels. Leave it out.")
+        return _tell(interpolated(run, given.start, given.end, given.steps, part), path)
+    _refuse_text(path)
+    from ..runs.levels import Way, draw_interpolation
+
+    print(draw_interpolation(run, Way(given.start, given.end, given.steps, given.level), given.seed, path, part))
     return 0
 
 
@@ -89,6 +141,15 @@ def report(words: Sequence[str]) -> int:
         print(picture)
     print(page)
     return 0
+
+
+def _temperature(text: str) -> float | list[float]:
+    """One number, or one for each level from the top."""
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--temperature: wanted a number, or one a level such as 1,1,0.7, got {text!r}.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _sentences(run: "Run", n: int, label: int | None, seed: int) -> list[str]:
@@ -136,7 +197,7 @@ def _write_samples(run: "Run", given: argparse.Namespace, path: Path | None) -> 
     import numpy as np
     from tqdm import tqdm
 
-    from ..runs.gallery import keep_samples, samples
+    from ..runs.gallery import Drawing, keep_samples, samples
 
     with tqdm(unit=" pixels", disable=True if given.quiet else None, delay=1) as bar:
 
@@ -146,7 +207,8 @@ def _write_samples(run: "Run", given: argparse.Namespace, path: Path | None) -> 
             bar.total = total
             bar.update(done - bar.n)
 
-        x, title = samples(run, given.n, given.label, given.seed, draw=given.draw, progress=show)
+        how = Drawing(given.draw, _temperature(given.temperature))
+        x, title = samples(run, given.n, given.label, given.seed, how=how, progress=show)
     if path is None or path.suffix != ".npz":
         return keep_samples(run, x, title, path)
     with whole(path) as file:

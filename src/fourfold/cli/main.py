@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("look", "draw from the model, as a picture or an array"),
     "reconstruct": ("look", "data beside their reconstructions, as a picture"),
     "traverse": ("look", "one latent at a time through its range, as a picture"),
+    "interpolate": ("look", "the way from one datum to another through their latents, as a picture"),
     "report": ("look", "all pictures and report.html"),
     "encode": ("use", "posterior means of data, as an .npz file"),
     "score": ("use", "the bound on log p(x) of every datum, as a .csv file"),

@@ -30,7 +30,13 @@ __all__ = [
     "TopDownBlock",
     "Upward",
     "WordDropout",
+    "at_units",
+    "central",
+    "fixed",
+    "heated",
     "merged",
+    "prior_units",
+    "slerp",
 ]
 
 from .base import Generated, Model, Pick
@@ -41,5 +47,6 @@ from .discrete import VQVAE
 from .features import OnFeatures
 from .hierarchy import BottomUp, Hierarchy, Rung, TopDown, Upward
 from .ladder import Apart, Climb, FadeIn, Flush, Merging, merged
+from .picks import at_units, central, fixed, heated, prior_units, slerp
 from .refined import Refinement, SemiAmortised
 from .vae import VAE

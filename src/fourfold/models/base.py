@@ -3,7 +3,7 @@
 __all__ = ["Generated", "Model", "Pick"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from ..conditional import Condition
 from ..distributions import Distribution, Told, drawn
 from ..noise import Noise, NoiseSource
 from ..trace import Trace
+from .picks import heated
 
 #: ``pick(i, dist) → z``: chooses the latents of level i, counted in sampling order, given their distribution.
 Pick = Callable[[int, Distribution], Tensor]
@@ -93,15 +94,17 @@ class Model(nn.Module, ABC):
         *,
         mean: bool = True,
         progress: Told | None = None,
+        temperature: float | Sequence[float] = 1.0,
     ) -> Tensor:
         """n data from the model, ``(n, *data)``: the means of p(x | z), or with ``mean=False`` draws from it.
 
         Where p(x | z) has no mean in closed form (a PixelCNN), they are draws in either case. What is drawn element by
-        element is told to ``progress``: how many elements there are so far, and of how many; latents come first.
+        element is told to ``progress``: how many elements there are so far, and of how many; latents come first. A
+        temperature, one or one for each level from the top, is a factor on the deviations of p(z): ``models.heated``.
         """
         n = positive_int(n, "sample: n")
         source = noise or Noise(device=self.device)
-        p_x = self.generate(n, c, lambda i, p: drawn(p, source, progress)).p_x
+        p_x = self.generate(n, c, heated(temperature, source, progress)).p_x
         return p_x.mean if mean and p_x.has_mean else drawn(p_x, source, progress)
 
     @torch.no_grad()

@@ -6,13 +6,17 @@ __all__ = [
     "evidence_curve",
     "gap_bars",
     "grid",
+    "interpolations",
     "kl_bars",
     "latent_scatter",
+    "level_rates",
     "manifold",
+    "moves",
     "normal_quantiles",
     "paired_differences",
     "png",
     "reconstructions",
+    "resampled",
     "save",
     "traversal",
     "witness_images",
@@ -25,5 +29,6 @@ from .figures import png, save
 from .gap import gap_bars
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import code_bars, kl_bars, latent_scatter
+from .levels import interpolations, level_rates, moves, resampled
 from .training import curves
 from .witness import witness_images, witness_plane

@@ -1,6 +1,7 @@
 """The pictures of a run: arrays from the model, drawn and written into the run folder."""
 
 __all__ = [
+    "Drawing",
     "draw_reconstructions",
     "draw_samples",
     "draw_traversal",
@@ -10,7 +11,9 @@ __all__ = [
     "write_gallery",
 ]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,7 @@ from ..distributions import OneHot, Told
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
+from .levels import check_temperature, level_pictures, told_temperature
 from .report import Passage, Picture, Report, ways_back, write_report
 from .sentences import passages, refuse_sentences
 
@@ -38,7 +42,7 @@ def draw_samples(
 ) -> Path:
     """A grid of n samples: means of p(x | z), or draws where it has none; with a label where the model wants one."""
     refuse_sentences(run, "sample")
-    images, title = samples(run, n, label, seed, draw=draw)
+    images, title = samples(run, n, label, seed, how=Drawing(draw))
     return keep_samples(run, images, title, out)
 
 
@@ -47,13 +51,26 @@ def keep_samples(run: "Run", images: np.ndarray, title: str, out: str | Path | N
     return _written(run, "samples.png", out, pictures.grid(images, title=title))
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How samples are drawn.
+
+    Args:
+        draw: draws from p(x | z), such as data are, in place of its means.
+        temperature: factor on the standard deviations of p(z), or one for each level from the top.
+    """
+
+    draw: bool = False
+    temperature: float | Sequence[float] = 1.0
+
+
 def samples(
     run: "Run",
     n: int,
     label: int | None = None,
     seed: int = 0,
     *,
-    draw: bool = False,
+    how: Drawing = Drawing(),
     progress: Told | None = None,
 ) -> tuple[np.ndarray, str]:
     """n samples ``(n, *data)`` and what they are: means of p(x | z), or draws, always so where it has no mean.
@@ -61,9 +78,11 @@ def samples(
     What is drawn element by element is told to ``progress``.
     """
     model = run.model
-    noise, draw = Noise(seed, stream="samples", device=model.device), draw or not _has_mean(model)
+    noise, draw = Noise(seed, stream="samples", device=model.device), how.draw or not _has_mean(model)
+    check_temperature(how.temperature, len(model.latent_shapes), "sample")
+    drawn = partial(model.sample, n, noise=noise, mean=not draw, progress=progress, temperature=how.temperature)
     title = "Not trained with this prior" if unheld(run) else "Samples"
-    c, title = None, f"{title}: {'draws from' if draw else 'means of'} {_of(run)}"
+    c, title = None, f"{title}: {'draws from' if draw else 'means of'} {_of(run)}{told_temperature(how.temperature)}"
     if label is not None and (model.condition is None or model.condition.classes is None):
         raise ValueError("label was given, but this model is not conditioned on a label. Leave it out, or train cvae.")
     if model.condition is not None and model.condition.classes is not None:
@@ -77,9 +96,9 @@ def samples(
     elif model.condition is not None:
         seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
         again = torch.arange(n, device=model.device) % len(seen.x)
-        made = model.sample(n, None if seen.c is None else seen.c[again], noise, mean=not draw, progress=progress)
+        made = drawn(c=None if seen.c is None else seen.c[again])
         return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
-    return _array(model.sample(n, c, noise, mean=not draw, progress=progress)), title
+    return _array(drawn(c=c)), title
 
 
 def unheld(run: "Run") -> bool:
@@ -158,6 +177,8 @@ def write_gallery(run: "Run") -> Path:
         add("Codebook", told, lambda: _written(run, "codes.png", None, figure))
     elif len(model.latent_shapes) == 1 and len(model.latent_shapes[0]) == 1:
         _latent_pictures(run, part, add)
+    if len(model.latent_shapes) > 1 and run.vocabulary is None:
+        level_pictures(run, part, add)
     facts = {
         "recipe": str(record["recipe"]["recipe"] or "built by hand"),
         "data": str(record["data"]["protocol"]["dataset"]),
