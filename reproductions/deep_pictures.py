@@ -124,9 +124,10 @@ def likeness(x: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
 def _drawn(run: Run, rows: Sequence[int], draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Test images, binarised once, and draws of p(x | z) at one z ~ q(z | x) each, ``(draws, N, C, H, W)``."""
     seen = torch.cat([batch.x for batch in run.batches(run.split("test"), 0)()])[list(rows)]
-    p_x = run.model(seen, noise=Noise(0, stream="lossy")).p_x
-    made = [p_x.sample(Noise(i, stream="draws"))[0] for i in range(draws)]
-    return seen.numpy(), torch.stack(made).numpy()
+    place = run.model.device
+    p_x = run.model(seen, noise=Noise(0, stream="lossy", device=place)).p_x
+    made = [p_x.sample(Noise(i, stream="draws", device=place))[0] for i in range(draws)]
+    return seen.cpu().numpy(), torch.stack(made).cpu().numpy()
 
 
 def _data(folder: Path) -> Any:

@@ -61,7 +61,8 @@ def measured(
 
 def _perplexity(run: Run, nll: Row, values: np.ndarray) -> Row:
     """exp of nats a token, of the NLL, with the error of a ratio: nats and lengths vary together."""
-    lengths = np.concatenate([piece.mask.sum(1).numpy() for piece in _pieces(run, nll.n, 0) if piece.mask is not None])
+    masks = [piece.mask for piece in _pieces(run, nll.n, 0) if piece.mask is not None]
+    lengths = torch.cat(masks).sum(1).cpu().numpy()
     each = values.sum() / lengths.sum()
     error = float((values - lengths * each).std(ddof=1) / lengths.mean() / np.sqrt(nll.n) * np.exp(each))
     return replace(nll, metric="perplexity_is", value=float(np.exp(each)), unit="words", standard_error=error)
@@ -74,7 +75,7 @@ def saying(row: Row, more: dict[str, Any]) -> Row:
 
 def _checksum(run: Run, images: int) -> str:
     """Of the test data, binarised, that the NLL is of: rows with the same one may be compared image by image."""
-    seen = torch.cat([piece.x for piece in _pieces(run, images, 0)]).numpy()
+    seen = torch.cat([piece.x for piece in _pieces(run, images, 0)]).cpu().numpy()
     return hashlib.md5(seen.astype(np.uint8 if seen.max() < 256 else np.int32).tobytes()).hexdigest()
 
 

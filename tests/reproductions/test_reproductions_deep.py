@@ -23,7 +23,6 @@ from reproductions.pooled import mnist_14, pooled  # noqa: E402
 from reproductions.store import keep, kept  # noqa: E402
 
 EVERY = {**deep_lines.SHORT, **deep_curves.POINTS}
-SOON = {"nvae", "pro_vlae"}
 FLAGS = ["--trial", "--runs"]
 
 
@@ -120,12 +119,42 @@ def test_a_missing_recipe_is_told(
 @pytest.mark.parametrize("name", EVERY)
 def test_every_line_is_a_plan_within_its_limits(name: str) -> None:
     entry = EVERY[name]
-    assert deep_table.plan_of(entry) is not None or entry.recipe in SOON
+    assert deep_table.plan_of(entry) is not None
     assert entry.data in deep_lines.DATA
     if "layers" in entry.arguments and entry.data == "mnist_14":
         assert entry.arguments["layers"] <= 4 and entry.arguments["filters"] <= 16 and entry.minutes <= 10
     if name in deep_curves.POINTS:
         assert entry.data == "mnist_14" and entry.minutes <= 4
+
+
+@pytest.mark.parametrize("name", deep_lines.FULL)
+def test_every_line_in_full_is_a_plan_for_images_as_they_are(name: str) -> None:
+    entry = deep_lines.FULL[name]
+    plan = deep_table.plan_of(entry)
+    assert plan is not None and entry.data == "mnist" and entry.images is None
+    ff.Training().but(epochs=entry.epochs, **entry.training)
+
+
+@pytest.mark.slow
+def test_lines_in_full_are_kept_apart(tmp_path: Path) -> None:
+    assert deep_table.main(["--full", "--only", "vdvae", *FLAGS, str(tmp_path)]) == 0
+    assert not (tmp_path / "deep_table.json").exists()
+    assert "budget_cpu_minutes" not in kept("deep_full", tmp_path / "full")[0]["protocol"]
+    assert "deep_table --full" in (tmp_path / "full" / "deep_full.md").read_text()
+    with pytest.raises(SystemExit):
+        deep_table.main(["--full", "--only", "rnn_lm", *FLAGS, str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_sentences_have_the_perplexity_of_both_estimates(tmp_path: Path) -> None:
+    assert deep_table.main(["--only", "sentence_vae", *FLAGS, str(tmp_path)]) == 0
+    rows = {row["metric"]: row for row in kept("deep_table", tmp_path)}
+    assert rows["perplexity_is"]["n"] == rows["nll_is"]["n"] == rows["elbo"]["n"]  # fewer than a trial asks for
+    logs = {metric: np.log(rows[metric]["value"]) for metric in ("perplexity", "perplexity_is")}
+    tokens = -rows["elbo"]["value"] / logs["perplexity"]  # nats a sentence over nats a token
+    assert rows["nll_is"]["value"] / logs["perplexity_is"] == pytest.approx(tokens, rel=1e-4)
+    assert rows["perplexity_is"]["standard_error"] == pytest.approx(rows["perplexity"]["standard_error"], rel=0.3)
+    assert "| perplexity |" in (tmp_path / "deep_table.md").read_text()
 
 
 def test_all_of_it_takes_four_hours_at_most() -> None:
