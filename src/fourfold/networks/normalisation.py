@@ -189,5 +189,5 @@ class _SumOfAll(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _SumOfAll.apply(gradient)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return _SumOfAll.apply(*grad_outputs)
