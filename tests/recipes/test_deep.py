@@ -102,6 +102,7 @@ def test_a_run_learns_and_its_numbers_leave_the_penalty_out(
     found = run.evaluate(importance_samples=10).per_datum
     last = run.metrics[-1]
     assert found["elbo"].mean() == pytest.approx(last["validation/elbo [nats]"], abs=1.0)
-    assert -27 < found["elbo"].mean() <= -found["nll_is"].mean()
+    # independent pixels at the training data's means cost 27.15 nats
+    assert -27.15 < found["elbo"].mean() <= -found["nll_is"].mean()
     assert len(run.encode(data.test)) == 5
     assert draw_traversal(run).exists()
