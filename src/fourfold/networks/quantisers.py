@@ -206,6 +206,7 @@ class VectorQuantiser(Quantiser):
     def _begin(self, pool: Tensor, counts: Tensor) -> None:
         """The codebook as k-means finds it in a batch."""
         centres, sizes = k_means(pool.to(self.codebook.dtype), self.levels)
+        sizes = sizes.clamp(min=0.5)  # a centre without points stays where it is, until it is revived
         self.usage.copy_(sizes / sizes.sum() * counts.sum())
         self._put(centres)
         self.begun.fill_(1.0)
