@@ -101,7 +101,7 @@ def generalises(
     """Whether what was learnt holds for other data: ELBO on either, and the way of the validation objective."""
     name = "generalisation"
     if taught is None:
-        return Unchecked(name, "the training data are not at hand")
+        return Unchecked(name, "there are no other data beside these that the model was trained on")
     what = "−distortion" if test.elbo is None or taught.elbo is None else "ELBO"
     here, there = ((-one.distortion if what == "−distortion" else one.elbo) for one in (taught, test))
     assert here is not None and there is not None
