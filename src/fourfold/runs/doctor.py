@@ -130,7 +130,8 @@ def _standing(run: "Run") -> Standing:
 
 def _history(run: "Run") -> History | None:
     """The objective over the last stage, from where its schedules stood still on."""
-    rows = [row for row in run.metrics if row["step"] > _start(run) and _settled(run, row["step"])]
+    every = run.metrics
+    rows = [row for row in every if row["step"] > _start(run) and _settled(run, row["step"])]
     for part in ("validation", "train"):
         key = f"{part}/objective [nats]"
         told = [row for row in rows if key in row and "train/objective [nats]" in row]
@@ -139,7 +140,7 @@ def _history(run: "Run") -> History | None:
                 np.array([row[name] for row in told], dtype=np.float64)
                 for name in ("epoch", key, "train/objective [nats]")
             )
-            return History(epochs, values, train, part == "validation")
+            return History(epochs, values, train, part == "validation", len(rows) == len(every))
     return None
 
 
