@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fourfold.cli import main
+from fourfold.data import from_arrays
 from fourfold.runs import Run
 
 
@@ -68,3 +69,13 @@ def test_wrong_words_are_refused(
 ) -> None:
     assert main(["doctor", str(trained), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_of_other_data_nothing_is_said_to_be_learnt(trained: Path) -> None:
+    run = Run.open(trained)
+    other = run.dataset().test
+    reasons = {one.name: one.reason for one in run.doctor(data=40).unchecked}
+    assert "generalisation" not in reasons
+    run.data = from_arrays(other.x, other.labels, name="other")
+    reasons = {one.name: one.reason for one in run.doctor(data=40).unchecked}
+    assert "no other data beside these" in reasons["generalisation"]

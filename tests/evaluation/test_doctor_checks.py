@@ -207,6 +207,8 @@ def test_few_steps_of_new_weights_are_too_few_whatever_the_objective_did() -> No
         assert first(WELL, replace(FACTS, fresh=False), replace(DONE, step=99), seen) is None
     slow = history(-85 + 0.01 * EPOCHS)
     assert first(WELL, replace(FACTS, fresh=False), DONE, slow) is None  # the little that a second training wins
+    assert first(WELL, FACTS, DONE, replace(slow, whole=False)) is None  # or what is won after a warm-up
+    assert first(WELL, FACTS, DONE, slow) == "not_converged"
 
 
 def test_what_was_not_through_is_told_with_how_to_go_on() -> None:
@@ -217,7 +219,7 @@ def test_what_was_not_through_is_told_with_how_to_go_on() -> None:
     assert one.remedies[0] == "go on: fourfold train --resume runs/a --epochs 45"
     assert str(one.measured[1]) == "beta at the end 0.33 (ill below 1)"
     killed = checkup(WELL, FACTS, Standing(500, 1000, 10.0, finished=False), None).diagnoses[0]
-    assert "at step 500 of 1,000 it was killed, or a loss was not finite" in killed.words
+    assert "at step 500 of 1,000 it was killed, a loss was not finite, or it is still running" in killed.words
     assert killed.remedies == ("go on: fourfold train --resume runs/a",)
     early = checkup(WELL, FACTS, replace(DONE, early=True), QUIET)
     assert early.healthy and [one.name for one in early.diagnoses] == ["stopped_early"]

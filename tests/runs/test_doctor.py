@@ -106,8 +106,8 @@ PATIENTS: dict[str, tuple[Callable[[], Plan | Recipe], Callable[[], DataSet], di
         {**USUAL, "epochs": 40},
         "collapsed_levels",
     ),
-    "deaf decoder": (deaf, digits, {**USUAL, "epochs": 10, "lr": 3e-2}, "decoder_ignores_z"),
-    "beta 50": (lambda: R.beta_vae(beta=50.0, **SMALL), digits, {**USUAL, "epochs": 10}, "over_regularised"),
+    "deaf decoder": (deaf, digits, {**USUAL, "epochs": 20, "lr": 3e-2}, "decoder_ignores_z"),
+    "beta 50": (lambda: R.beta_vae(beta=50.0, **SMALL), digits, {**USUAL, "epochs": 20}, "over_regularised"),
     "beta 3, alive": (
         lambda: R.beta_vae(beta_schedule="linear:0:3:150", **SMALL),
         digits,
@@ -123,7 +123,7 @@ PATIENTS: dict[str, tuple[Callable[[], Plan | Recipe], Callable[[], DataSet], di
     "slow": (
         lambda: R.vae(**SMALL),
         digits,
-        {**USUAL, "epochs": 12, "lr": 2e-5, "lr_schedule": "constant"},
+        {**USUAL, "epochs": 20, "lr": 2e-5, "lr_schedule": "constant"},
         "not_converged",
     ),
     "overfitted": (lambda: R.vae(**SMALL), few, {**USUAL, "epochs": 250, "lr_schedule": "constant"}, "overfitted"),

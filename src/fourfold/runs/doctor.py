@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data import Batch, Order, Split
+from ..data.arrays import checksum
 from ..evaluation.doctor import Checkup, Facts, History, Standing, checkup, examine
 from ..noise import Noise
 from ..objectives import Objective
@@ -46,8 +47,12 @@ def doctor(
 
 def _taught(run: "Run", split: str, data: int, seed: int) -> Callable[[], Iterator[Batch]] | None:
     """Some of the training data, if they are at hand and are others."""
-    parts = run.dataset().parts
-    return run.batches(_few(parts["train"], data), seed) if split != "train" and "train" in parts else None
+    found = run.dataset()
+    learnt = run.folder.record()["data"]["protocol"].get("checksum")
+    # Of other data than the run's own the model has learnt nothing.
+    if split == "train" or (found.protocol.get("checksum") or checksum(found.parts)) != learnt:
+        return None
+    return run.batches(_few(found.train, data), seed)
 
 
 def _few(split: Split, n: int) -> Split:
@@ -125,7 +130,8 @@ def _standing(run: "Run") -> Standing:
 
 def _history(run: "Run") -> History | None:
     """The objective over the last stage, from where its schedules stood still on."""
-    rows = [row for row in run.metrics if row["step"] > _start(run) and _settled(run, row["step"])]
+    every = run.metrics
+    rows = [row for row in every if row["step"] > _start(run) and _settled(run, row["step"])]
     for part in ("validation", "train"):
         key = f"{part}/objective [nats]"
         told = [row for row in rows if key in row and "train/objective [nats]" in row]
@@ -134,7 +140,7 @@ def _history(run: "Run") -> History | None:
                 np.array([row[name] for row in told], dtype=np.float64)
                 for name in ("epoch", key, "train/objective [nats]")
             )
-            return History(epochs, values, train, part == "validation")
+            return History(epochs, values, train, part == "validation", len(rows) == len(every))
     return None
 
 

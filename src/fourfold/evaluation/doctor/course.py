@@ -39,7 +39,11 @@ def finished(standing: Standing, facts: Facts) -> list[Answer]:
     measured = [Measured("steps of training", standing.step)]
     said = []
     if not standing.finished:
-        how = "it was interrupted" if standing.interrupted else "it was killed, or a loss was not finite"
+        how = (
+            "it was interrupted"
+            if standing.interrupted
+            else "it was killed, a loss was not finite, or it is still running"
+        )
         planned = f" of {standing.steps:,}" if standing.steps else ""
         said.append(f"The run has not come to its end: at step {standing.step:,}{planned} {how}.")
     for what, end in standing.pending:
@@ -83,7 +87,7 @@ def converged(history: History | None, standing: Standing, facts: Facts) -> Answ
         Measured("risen over the last third", gain, "nats", error, max(_RISING * size, _LEAST), "above"),
         Measured("its slope as a share of the mean slope", share, "", None, 0.5, "above"),
     )
-    sure, steady = gain > _SURE * error, share > 0.5 and gain > 3e-4 * size and facts.fresh
+    sure, steady = gain > _SURE * error, share > 0.5 and gain > 3e-4 * size and facts.fresh and history.whole
     if not sure or not (gain > max(_RISING * size, _LEAST) or steady):
         return Sound(name, f"the {of} objective stands still over the last third of training", measured[:1])
     severe = gain > _STEEP * size or steady
@@ -101,7 +105,7 @@ def generalises(
     """Whether what was learnt holds for other data: ELBO on either, and the way of the validation objective."""
     name = "generalisation"
     if taught is None:
-        return Unchecked(name, "the training data are not at hand")
+        return Unchecked(name, "there are no other data beside these that the model was trained on")
     what = "−distortion" if test.elbo is None or taught.elbo is None else "ELBO"
     here, there = ((-one.distortion if what == "−distortion" else one.elbo) for one in (taught, test))
     assert here is not None and there is not None

@@ -57,12 +57,14 @@ class History:
         objective: on the validation data, ``(T,)``; on the training data where ``held_out`` is false.
         train: on the training data, ``(T,)``.
         held_out: whether there were validation data.
+        whole: whether it goes back to the first weights, and not to the end of a warm-up or of an earlier stage.
     """
 
     epochs: np.ndarray
     objective: np.ndarray
     train: np.ndarray
     held_out: bool = True
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
