@@ -1,20 +1,16 @@
 """What levels add: closed forms in linear-Gaussian hierarchies."""
 
-import sys
 from math import log
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_hierarchy import bottom_up, flush, ladder
 
 from fourfold.evaluation import Undecomposable
 from fourfold.evaluation.batches import Part
 from fourfold.evaluation.levels import level_information
 from fourfold.noise import Noise
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from test_hierarchy import bottom_up, flush, ladder
 
 
 def batches(n: int = 3000, variance: float = 4.0) -> list[Part]:
