@@ -98,11 +98,11 @@ def test_a_traversal_moves_one_latent_of_one_level(hierarchies: dict[str, Path],
     rows = run.split("test")
     x = next(run.batches(Split(rows.x[:3]), size=3)()).x[2:3]
     z = run.model.encode(x)
-    p = run.model.at(x, tuple(part[None] for part in z), q=False).levels[1].p
+    p: Any = run.model.at(x, tuple(part[None] for part in z), q=False).levels[1].p
     unit = (z[1] - p.mean[0]) / p.scale[0]
     at = z[0].clone()
     at[0, int(names[0][1])] = -3.0
-    follow = run.model.at(x, (at[None], z[1][None]), q=False).levels[1].p
+    follow: Any = run.model.at(x, (at[None], z[1][None]), q=False).levels[1].p
     wanted = run.model.decode((at, follow.mean[0] + unit * follow.scale[0])).detach().numpy()[0]
     np.testing.assert_allclose(images[0, 0], wanted, rtol=1e-4, atol=1e-5)
 

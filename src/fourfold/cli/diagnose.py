@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PARTS = {
     "information": "what each latent knows of the data and costs, and the total correlation",
+    "levels": "what each of several levels adds to what is known of the data, and its rate",
     "aggregate": "the aggregate posterior against the prior: MMD and KSD with p-values, and where they differ",
     "calibration": "is p(x|z) as sure as it should be? reliability, or the probability integral transform",
     "rate-distortion": "rate and distortion of all RUNs in one plane; of a single RUN the curve of its decoder too",
@@ -29,8 +30,9 @@ _CHEAP = ("information", "aggregate", "calibration")
 def diagnose(words: Sequence[str]) -> int:
     """Measures, draws and tells what the flags ask for, of each run."""
     about = (
-        "What is right and what is wrong with a run. Without flags: information, aggregate, calibration. Rows go into "
-        "results.json, pictures into pictures/diagnose_*.png, their numbers into diagnose/*.npz of the run folder."
+        "What is right and what is wrong with a run. Without flags: information, aggregate, calibration, and levels of "
+        "latents where there are several. Rows go into results.json, pictures into pictures/diagnose_*.png, their "
+        "numbers into diagnose/*.npz of the run folder."
     )
     parser = Parser("diagnose", about)
     add_run(parser, "+")
@@ -60,6 +62,8 @@ def _of_run(path: str, parts: Sequence[str], given: argparse.Namespace, points: 
 
     bar = _Bar(given.quiet)
     diagnostics = Diagnostics(run, part, given.seed, bar)
+    if list(parts) == list(_CHEAP) and len(run.model.latent_shapes) > 1:
+        parts = [*parts, "levels"]
     asked = [(name, lambda name=name: _measured(diagnostics, name, given, points)) for name in parts]
     asked += [(f"outliers {data}", lambda data=data: _outliers(diagnostics, data, given)) for data in given.outliers]
     found = []
@@ -123,6 +127,10 @@ def _check(given: argparse.Namespace, parts: Sequence[str]) -> None:
 
 
 def _measured(diagnostics: "Diagnostics", name: str, given: argparse.Namespace, points: list[Any]) -> "Found":
+    if name == "levels":
+        from ..runs.by_level import by_level
+
+        return by_level(diagnostics, min(given.samples, 100))
     if name == "information":
         return diagnostics.information(given.samples)
     if name == "aggregate":

@@ -1,6 +1,6 @@
 """Pictures of models whose latents stand in levels: what each costs, what it tells, and ways between two data."""
 
-__all__ = ["interpolations", "level_rates", "moves", "resampled"]
+__all__ = ["interpolations", "level_bars", "level_rates", "moves", "resampled"]
 
 import re
 from collections.abc import Mapping, Sequence
@@ -64,6 +64,42 @@ def level_rates(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.4, loc="center left", bbox_to_anchor=(1, 0.5)
     )
     axes.tick_params(colors=GREY, labelcolor=INK)
+    return figure
+
+
+def level_bars(rates: ArrayLike, added: ArrayLike, errors: ArrayLike, most: float, upward: bool = False) -> "Figure":
+    """What each level costs and what it adds to what is known of the data, from the top.
+
+    Args:
+        rates: mean rate of each level in nats, ``(L,)``.
+        added: I(x; z_l | the levels inferred before), ``(L,)``.
+        errors: its standard errors, ``(L,)``.
+        most: log N, what the sum of what they add cannot exceed.
+        upward: whether levels are inferred from the bottom.
+
+    Raises:
+        ValueError: the shapes do not agree.
+    """
+    cost, known, spread = (np.asarray(part, float) for part in (rates, added, errors))
+    if cost.ndim != 1 or not len(cost) or cost.shape != known.shape or cost.shape != spread.shape:
+        raise ValueError(f"level_bars: wanted (L,) of all three, got {cost.shape}, {known.shape}, {spread.shape}.")
+    figure = blank(7.0, max(2.4, 1.5 + 0.42 * len(cost)))
+    axes = figure.add_subplot()
+    title = f"I(x; z) = {known.sum():.2f} nats (at most log N = {most:.2f}), rate {cost.sum():.2f}"
+    tidy(axes, title, "nats per datum", "")
+    axes.grid(False, axis="y")
+    at = np.arange(len(cost))
+    given = "below" if upward else "above"
+    axes.barh(at, cost, height=0.84, color="#c9d6e2", label="rate: what it costs")
+    axes.barh(
+        at, known, height=0.5, color="#1f6fb5", xerr=2 * spread, ecolor=INK, capsize=2,
+        label=f"I(x; z_l | levels {given}): what it adds, ± 2 standard errors",
+    )  # fmt: skip
+    places = {0: ", the top", len(cost) - 1: ", the bottom"} if len(cost) > 1 else {}
+    axes.set_yticks(at, [f"level {i + 1}{places.get(i, '')}" for i in range(len(cost))])
+    axes.invert_yaxis()
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2, frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 
 
