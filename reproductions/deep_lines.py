@@ -110,7 +110,15 @@ SHORT: dict[str, Entry] = {
         **_PIXELS,
     ),
     "pro_vlae": Entry("pro_vlae", {"latents": (10, 10, 10), "network": "dense", "hidden": 256}, **_DENSE),
-    "nvae": Entry("nvae", {"layout": "tiny", "beta_schedule": "linear:0.0001:1:1400"}, 8, 16, samples=200, **_FEW),
+    "nvae": Entry(
+        "nvae",
+        {"layout": "tiny", "beta_schedule": "linear:0.0001:1:1400"},
+        7,
+        16,
+        training={**_FEW["training"], "checkpoint_seconds": 300},  # each gathers statistics by 100 passes
+        samples=200,
+        images=1000,
+    ),
     "vdvae": Entry("vdvae", {"layout": "tiny"}, 14, 14, samples=250, **_FEW),
     # Its posterior has no noise: every draw is the same.
     "vq_vae": Entry("vq_vae", {"codes": 64, "hidden": (32,), "layers": 4, "filters": 32}, 16, 10, samples=1, **_FEW),

@@ -68,7 +68,7 @@ def plan_of(entry: Entry) -> Plan | None:
 
 def line_of(entry: Entry, trial: bool = False) -> Line:
     """What the machine makes of an entry; a trial takes a few steps on digits."""
-    training = {**entry.training, **TRAINING}
+    training = {**TRAINING, **entry.training}
     said = {"chosen": entry.arguments, **({"budget_cpu_minutes": entry.minutes} if entry.minutes else {})}
     if trial:
         return Line(entry.recipe, plan_of(entry), partial(small, entry.data), 0.3, 10, 50, training, said)

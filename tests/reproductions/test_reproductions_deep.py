@@ -146,6 +146,7 @@ def test_lines_in_full_are_kept_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*the schedule of beta:UserWarning")
 def test_sentences_have_the_perplexity_of_both_estimates(tmp_path: Path) -> None:
     assert deep_table.main(["--only", "sentence_vae", *FLAGS, str(tmp_path)]) == 0
     rows = {row["metric"]: row for row in kept("deep_table", tmp_path)}
