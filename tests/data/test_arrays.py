@@ -141,7 +141,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         "bad.npy": "cannot be read as .npy",
         "bad.npz": "cannot be read as .npz",
         "bad.zip": "not a zip archive",
-        "model.pt": r"wanted .npy, .npz, .zip or a folder of images, got '.pt'",
+        "model.pt": r"wanted .npy, .npz, .txt, .zip or a folder of images, got '.pt'",
         "pickled.npy": "cannot be read as .npy",
         "two.npz": "found foo, bar",
     }.items():

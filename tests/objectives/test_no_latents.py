@@ -15,6 +15,7 @@ from fourfold.objectives import (
     ELBO,
     IWAE,
     MIWAE,
+    Balanced,
     Capacity,
     Contractive,
     Decomposed,
@@ -25,6 +26,7 @@ from fourfold.objectives import (
     KLSparsity,
     L1Sparsity,
     Objective,
+    ProgressiveELBO,
     Reconstruction,
     SoftFreeBits,
     discriminator,
@@ -33,6 +35,7 @@ from fourfold.priors import ConditionalPrior
 from fourfold.trace import Trace
 
 OF_LATENTS = [
+    Balanced((1, 1)),
     Capacity(),
     Contractive(),
     Contractive(method="closed_form", layer=nn.Linear(3, 2)),
@@ -47,6 +50,7 @@ OF_LATENTS = [
     InfoVAE(1.0, deterministic=True),
     KLSparsity(2),
     L1Sparsity(),
+    ProgressiveELBO(1),
     SoftFreeBits(1.0),
 ]
 OTHERS = [ELBO(), Reconstruction(), IWAE(2), MIWAE(2, 1), CIWAE(draws=2)]

@@ -147,7 +147,7 @@ def test_what_cannot_be(unchecked: None, tmp_path: Path) -> None:
         sentence_vae().build(DataSpec((1, 8, 8), 256, 10))
     with pytest.raises(ValueError, match=r"word_dropout: wanted a share from 0 to 1, got 1\.5"):
         rnn_lm(word_dropout=1.5).build(SPEC)
-    with pytest.raises(ValueError, match=r"cell: unknown cell 'rnn'"):
+    with pytest.raises(ValueError, match=r"rnn_lm: cell: unknown value 'rnn'. Known: gru, lstm, transformer"):
         rnn_lm(cell="rnn").build(SPEC)
     data = from_lines(["a b", "b a", "a", "b"], split="all", min_count=1)
     with pytest.raises(ValueError, match="these are sentences, and the model's likelihood is of real values"):

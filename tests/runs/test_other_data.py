@@ -186,7 +186,7 @@ def test_one_folder_given_twice_is_taken_by_one_only(tmp_path):
 def test_labels_are_made_where_the_model_is():
     given = []
 
-    def sample(n: int, c: torch.Tensor, noise: object, *, mean: bool) -> torch.Tensor:
+    def sample(n: int, c: torch.Tensor, noise: object, **told: object) -> torch.Tensor:
         given.append(c)
         return torch.zeros(n, 1, 2, 2)
 

@@ -10,9 +10,9 @@ _SIGNS = {
     "epsilon": "ε", "pi": "π", "tau": "τ", "psi": "ψ", "le": "≤", "in": "∈", "to": "→", "cdot": "·", "times": "×",
     "rho": "ρ", "sigma": "σ", "phi": "φ", "nabla": "∇", "partial": "∂", "ge": "≥", "ne": "≠", "sim": "~", "mid": "|",
     "odot": "⊙", "dots": "…", "lVert": "‖", "rVert": "‖", "|": "‖", ",": " ", ";": " ", "quad": "  ", "qquad": "  ",
-    "big": "", "Big": "", "mathbb": "", "mathcal": "",
+    "big": "", "Big": "", "mathbb": "", "mathcal": "", "propto": "∝", "Delta": "Δ",
 }  # fmt: skip
-_OPERATORS = {"log": "log", "ln": "ln", "max": "max", "det": "det", "sum": "Σ", "prod": "Π"}
+_OPERATORS = {"log": "log", "ln": "ln", "max": "max", "det": "det", "min": "min", "arg": "arg", "sum": "Σ", "prod": "Π"}
 _ACCENTS = {"hat": "\u0302", "tilde": "\u0303"}
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.")
 
@@ -41,7 +41,14 @@ def _spaced(before: str, token: str, text: str) -> str:
     """Words and signs of operators stand apart from what they would run into."""
     name = token[1:] if token[0] == "\\" else ""
     word = name in _OPERATORS or name in ("mathrm", "text")
-    after_word = re.search(r"(^|[^a-z])(log|ln|max|det)$", before) and text[:1] not in ("", " ", "(", "[", "_", "^")
+    after_word = re.search(r"(^|[^a-z])(log|ln|max|min|arg|det)$", before) and text[:1] not in (
+        "",
+        " ",
+        "(",
+        "[",
+        "_",
+        "^",
+    )
     after_sum = re.search(r"[ΣΠ]_(\w+|\{[^}]*\})$", before) and re.match(r"[\w(\[]", text) and token not in ("^", "_")
     if after_word or after_sum or (word and re.search(r"[\w)\]}²]$", before)):
         return f"{before} {text}"

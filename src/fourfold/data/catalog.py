@@ -293,7 +293,9 @@ def _row(name: str, entry: Entry, data_dir: str | Path | None) -> dict[str, Any]
     how = "nothing to do: it is here"
     if missing[default]:
         names = ", ".join(file.name for file in missing[default])
-        how = f"downloaded on first use from {urls[0].rpartition('/')[0]}; or put {names} into {folder}"
+        how = f"put {names} into {folder}"
+        if urls:
+            how = f"downloaded on first use from {urls[0].rpartition('/')[0]}; or {how}"
     return {
         "name": name,
         "about": entry.about,
