@@ -175,7 +175,8 @@ def test_without_revival_the_dead_rest(double):
 def test_perplexity_is_that_of_the_shares(double):
     made = VectorQuantiser(Codebook(5, 2))
     even = made.in_use(torch.tensor([2.0, 2.0, 2.0, 2.0, 0.0]))
-    assert_close(even["code_perplexity"], torch.tensor(4.0)) and even["codes_used"] == 4
+    assert_close(even["code_perplexity"], torch.tensor(4.0))
+    assert even["codes_used"] == 4
     share = torch.tensor([0.5, 0.25, 0.25])
     wanted = (-(share * share.log()).sum()).exp()
     assert_close(made.in_use(torch.tensor([4.0, 2.0, 2.0, 0.0, 0.0]))["code_perplexity"], wanted)
@@ -253,7 +254,8 @@ def test_one_hot_and_codes_are_distributions(double):
     assert_close(-p.log_prob(z).mean(0), p.entropy(), rtol=0.02, atol=0)
     q = OneHot(z[0], 4, 2)
     assert q.sample(Noise(0), 3).equal(z[:1].expand(3, 5, 2, 3)) and q.certain and not p.certain
-    assert_close(q.kl(p), -p.log_prob(z[0])) and q.kl_by_element(p).shape == (5, 2, 3)
+    assert_close(q.kl(p), -p.log_prob(z[0]))
+    assert q.kl_by_element(p).shape == (5, 2, 3)
     other = Codes(Noise(3).normal((5, 4, 2, 3)), 2)
     exact = (logits.softmax(1) * (logits.log_softmax(1) - other.logits.log_softmax(1))).sum((1, 2, 3))
     assert_close(p.kl(other), exact)
@@ -286,7 +288,8 @@ def test_the_gradient_of_finite_scalars_is_that_of_the_bounded_value(double):
     z = Noise(1).normal((10, 2)).requires_grad_()
     (found,) = torch.autograd.grad(made.shown(z).sum(), z)
     wanted = made.reach * (1 - torch.tanh(z + made.shift).square()) / made.width
-    assert_close(found, wanted) and not made.codes(z).requires_grad
+    assert_close(found, wanted)
+    assert not made.codes(z).requires_grad
     whole = model(FiniteScalar((3, 2)))
     assert all(through(whole(images()).log_likelihood.sum(), whole.encoder).values())
 
@@ -365,11 +368,11 @@ def test_several_codes_a_place_are_seen_in_their_order(double):
 
 def test_a_prior_over_other_codes_is_refused(unchecked):
     made = model()
-    for prior in (UniformCodes(LATENT, K + 1), UniformCodes((1, 3, 2), K), StandardNormal(LATENT)):
+    others, shape = (UniformCodes(LATENT, K + 1), UniformCodes((1, 3, 2), K)), r"make 3 codes of shape \(1, 2, 3\)"
+    density = (StandardNormal(LATENT), "wanted a probability of codes, got a density")
+    for prior, said in (*((one, shape) for one in others), density):
         wrong = VQVAE(made.encoder, made.quantiser, prior, made.likelihood)
-        if isinstance(prior, StandardNormal):
-            continue  # as many, of the same shape: told when it is asked for a density
-        with pytest.raises(ValueError, match=r"make 3 codes of shape \(1, 2, 3\)"):
+        with pytest.raises(ValueError, match=said):
             wrong(images())
 
 

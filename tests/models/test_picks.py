@@ -56,7 +56,7 @@ def test_what_has_no_temperature_is_refused_by_name() -> None:
     heated((1.0, 0.5), Noise(0))(0, Mixture(torch.zeros(2), parts))  # 1 is a draw, whatever p is
     with pytest.raises(ValueError, match="heated: temperature must be"):
         heated(-1.0, Noise(0))
-    with pytest.raises(ValueError, match="2 were given, and level 3 needs one"):
+    with pytest.raises(ValueError, match="wanted one, or one for each of 3 levels"):
         bottom_up().sample(2, noise=Noise(0), temperature=(1.0, 1.0))
     flow = ff.recipes.af_prior_vae(latent=3, hidden=(8,)).build(DataSpec((1, 4, 4), 256, None)).model
     with pytest.raises(ValueError, match=r"Pu\w+ has none"):
@@ -111,3 +111,13 @@ def test_the_arc(double: None) -> None:
     assert float(part / angle) == pytest.approx(0.3)
     for other in (2 * a, -a, 0 * a):  # no one arc
         torch.testing.assert_close(slerp(a, other, 0.25), torch.lerp(a, other, 0.25))
+
+
+def test_a_temperature_without_a_level_to_heat_is_refused() -> None:
+    spec = ff.data.DataSpec((1, 4, 4), 2, None)
+    alone = ff.recipes.pixel_cnn(layers=2, filters=4).build(spec).model
+    levels = ff.recipes.hvae(latents=(3, 2), hidden=(6, 5)).build(spec).model
+    for model, temperature in ((alone, 0.3), (levels, (1.0, 1.0, 0.5)), (levels, ())):
+        with pytest.raises(ValueError, match="sample: temperature: wanted one"):
+            model.sample(2, noise=Noise(0), temperature=temperature)
+    assert alone.sample(2, noise=Noise(0), temperature=1.0).shape == (2, 1, 4, 4)

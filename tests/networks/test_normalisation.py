@@ -110,3 +110,10 @@ def test_a_network_with_normalised_outputs_starts_where_it_is_told():
     network = Dense(3, 2, hidden=(4,), activation=Normalised("relu", outputs=True))
     network.start_at(torch.tensor([1.0, -2.0]))
     assert_close(network(Noise(1).normal((50, 3))).mean(0), torch.tensor([1.0, -2.0]))
+
+
+def test_features_far_from_zero_keep_their_deviation():
+    layer, x = BatchNorm(1), 3e4 + Noise(1).normal((4000, 1))
+    with gathering(layer):
+        layer(x)
+    assert_close(layer.variance, x.double().var(0, correction=0).float(), rtol=1e-3, atol=0)

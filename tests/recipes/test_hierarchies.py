@@ -69,7 +69,8 @@ def test_normalised_are_hidden_layers_and_statistics_of_latents_but_not_what_x_i
 
 @NAMES
 def test_no_variance_is_below_its_bound_in_draws_and_densities(name: str) -> None:
-    model = settled(made(name, batch_norm=True).model)
+    chain = {"scale": "softplus"} if name == "hvae" else {}
+    model = settled(made(name, batch_norm=True, **chain).model)
     with torch.no_grad():
         for part in model.modules():
             if isinstance(part, NetworkConditional) and isinstance(part.head, GaussianHead):
@@ -125,3 +126,13 @@ def test_what_does_not_fit_is_refused_by_name(name: str) -> None:
 def test_one_level_is_a_vae() -> None:
     model = made("lvae", latents=(3,), hidden=(8,)).model
     assert model(images(), noise=Noise(0)).log_weight.isfinite().all() and model.latent_shapes == ((3,),)
+
+
+def test_runs_that_knew_no_scale_have_the_models_they_had() -> None:
+    """A record of a former hvae says nothing of scales: it is built with log σ, as it was."""
+    plan = ff.recipes.hvae(latents=(3, 2), hidden=(6, 5))
+    model = plan.build(ff.data.DataSpec((1, 4, 4), 256, None)).model
+    heads = [part for part in model.modules() if isinstance(part, GaussianHead)]
+    assert [head.kind for head in heads] == ["element"] * len(heads) and len(heads) == 3
+    with pytest.raises(ValueError, match="hvae: scale"):
+        ff.recipes.hvae(scale="log").build(ff.data.DataSpec((1, 4, 4), 256, None))

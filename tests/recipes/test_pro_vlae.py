@@ -19,6 +19,7 @@ from fourfold.networks import Fade
 from fourfold.noise import Noise
 from fourfold.objectives import ELBO, ProgressiveELBO
 from fourfold.plan import Player, Recipe, Stage
+from fourfold.runs import resume
 from fourfold.runs.prepare import prepare
 from fourfold.training import Job, Outcome, Training, intervals, launch, load_tensors, train
 
@@ -251,3 +252,22 @@ for state in intervals(job, launch(options)):
     for active, line in enumerate(lines, 1):
         rates = [float(word) for word in line.split()]
         assert min(rates[:active]) > 0.5 and max([0.0, *rates[active:]]) < 0.05
+
+
+def test_a_run_that_goes_on_for_longer_does_not_fade_its_last_level_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = ff.recipes.pro_vlae(latents=(2, 2), network="dense", hidden=8)
+    run = ff.fit(recipe, ff.data.digits(), out=tmp_path / "r", epochs=2, quiet=True)
+    shares = []
+    advance = FadeIn.advance
+
+    def told(self: FadeIn, step: int, steps: int) -> None:
+        advance(self, step, steps)
+        shares.extend(float(voice.share) for voice in self.voices)
+
+    monkeypatch.setattr(FadeIn, "advance", told)
+    assert run.path is not None
+    for epochs in (6, 20):
+        resume(run.path, epochs=epochs, quiet=True)
+    assert len(shares) > 100 and set(shares) == {1.0}

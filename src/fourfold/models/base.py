@@ -102,7 +102,12 @@ class Model(nn.Module, ABC):
         element is told to ``progress``: how many elements there are so far, and of how many; latents come first. A
         temperature, one or one for each level from the top, is a factor on the deviations of p(z): ``models.heated``.
         """
-        n = positive_int(n, "sample: n")
+        n, levels = positive_int(n, "sample: n"), len(self.latent_shapes)
+        each = [temperature] if isinstance(temperature, int | float) else list(temperature)
+        if len(each) not in (1, levels) or (not levels and each != [1]):
+            raise ValueError(
+                f"sample: temperature: wanted one, or one for each of {levels} levels, got {temperature!r}."
+            )
         source = noise or Noise(device=self.device)
         p_x = self.generate(n, c, heated(temperature, source, progress)).p_x
         return p_x.mean if mean and p_x.has_mean else drawn(p_x, source, progress)

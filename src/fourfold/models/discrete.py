@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .._shapes import Shape
 from ..conditional import Condition, Conditional, Prior
-from ..distributions import OneHot
+from ..distributions import Distribution, OneHot
 from ..networks import Quantiser
 from ..noise import Noise, NoiseSource
 from ..trace import Level, Term, Trace
@@ -125,7 +124,7 @@ class VQVAE(Flat):
         c = self.encoded(c)
         found = self._found(x, c)
         q, p = self._one_hot(found), self.prior(c)
-        self._check(q, p.event_shape, getattr(self.prior, "levels", q.levels))
+        self._check(q, p)
         z, recorded = draw(q)
         shown = self.quantiser.shown(found).movedim(-1, 1)
         # e_z to the last digit, with the gradient of what was rounded to it
@@ -153,7 +152,13 @@ class VQVAE(Flat):
                 told[name] = Term(value.expand(len(found)), 0.0, "codes")
         return told
 
-    def _check(self, q: OneHot, event: Shape, levels: int) -> None:
+    def _check(self, q: OneHot, p: Distribution) -> None:
+        if not p.mass:
+            raise ValueError(
+                f"VQVAE: prior: wanted a probability of codes, got a density ({type(self.prior).__name__}): under it "
+                "the numbers of codes have no nats. Take UniformCodes or PixelCodes."
+            )
+        event, levels = p.event_shape, getattr(self.prior, "levels", q.levels)
         if (q.event_shape, q.levels) != (event, levels):
             raise ValueError(
                 f"VQVAE: the encoder and quantiser make {q.levels} codes of shape {q.event_shape}, the prior "

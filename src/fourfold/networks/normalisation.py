@@ -84,7 +84,8 @@ class BatchNorm(nn.Module):
             mean, variance = first.to(wide), (square - first.square()).clamp(min=0).to(wide)
         if self.gathered is not None:
             total, count = self.gathered
-            self.gathered = total + torch.stack((mean, variance + mean.square())).detach().double(), count + 1
+            here = mean.detach().double()  # the square of a mean far from 0 has no digits left for the variance
+            self.gathered = total + torch.stack((here, variance.detach().double() + here.square())), count + 1
         return mean, variance
 
 

@@ -16,6 +16,7 @@ from .._checks import positive, positive_int
 from .._shapes import Shape, as_shape
 from ..conditional import Conditional, Prior
 from ..distributions import Mixture
+from ..networks.normalisation import norms
 
 _START = 0.05  # where pseudo-inputs begin if no mean is given, and how far from their bounds they do
 
@@ -73,6 +74,11 @@ class VampPrior(Prior):
         super().__init__()
         if bounds is not None and not bounds[0] < bounds[1]:
             raise ValueError(f"VampPrior: bounds must be (least, greatest), got {bounds!r}.")
+        if norms(posterior):
+            raise ValueError(
+                "VampPrior: posterior: batch normalisation would take the same statistics for data and pseudo-inputs. "
+                "Take a posterior without."
+            )
         shape = (positive_int(components, "VampPrior: components"), *as_shape(data, "VampPrior: data"))
         spread, self.bounds = positive(spread, "VampPrior: spread"), bounds
         self.free = nn.Parameter(torch.zeros(shape))

@@ -2,6 +2,7 @@
 
 __all__ = ["hvae", "lvae"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -10,6 +11,7 @@ from math import exp
 from torch import nn
 
 from .._checks import choice, positive_int
+from .._shapes import Shape
 from ..conditional import NetworkConditional
 from ..data import DataSpec
 from ..distributions import GaussianHead
@@ -24,7 +26,8 @@ from .choose import BY_NAME, NORMAL, beta_of, images, likelihood_for
 
 _WARM_UP = "linear:0.001:1:2000"
 # Variances above e⁻¹⁰, in draws and densities alike: a level that a warm-up leaves free would else end as a point.
-_HEAD = partial(GaussianHead, scale="softplus", floor=exp(-5))
+_SOFTPLUS = partial(GaussianHead, scale="softplus", floor=exp(-5))
+_SCALES = {"element": GaussianHead, "softplus": _SOFTPLUS}
 _BOUND = "ELBO; with several draws the importance-weighted bound"
 
 
@@ -50,6 +53,7 @@ def hvae(
     activation: str = "tanh",
     network: str = "dense",
     batch_norm: bool = False,
+    scale: str = "element",
     likelihood: str = "auto",
     draws: int = 1,
     beta_schedule: str | None = None,
@@ -63,11 +67,14 @@ def hvae(
         activation: name of the activation; a leaky rectifier may name its slope, as in leaky_relu:0.1.
         network: dense; or convolutional: between images and the lowest level of latents, with dense ones above.
         batch_norm: normalise every hidden layer, and the means and variances of latents, by statistics of the batch.
+        scale: of latents: element, whose networks tell log σ; or softplus, for variances by a softplus, at least e⁻¹⁰,
+            as in the ladder.
         likelihood: name of the likelihood; auto is Bernoulli for binary and grey data, Gaussian for real data.
         draws: K draws of all latents a datum in training; with more than one, the bound is the importance-weighted one.
         beta_schedule: weight of the rate over the steps, such as linear:0:1:5000, for one draw; 1 if not given.
     """
-    nets = _Networks("hvae", data, latents, hidden, depth, activation, network, batch_norm)
+    head = _SCALES[choice(scale, _SCALES, "hvae: scale")]
+    nets = _Networks("hvae", data, latents, hidden, depth, activation, network, batch_norm, head)
     levels = range(len(latents))
     p_x = likelihood_for(data, likelihood)(nets.between(0), (latents[0],), data.shape)
     top, shapes = StandardNormal(latents[-1]), [(size,) for size in latents[::-1]]
@@ -137,6 +144,7 @@ class _Networks:
     activation: str
     network: str
     batch_norm: bool
+    head: Callable[[Shape], GaussianHead] = _SOFTPLUS
 
     def __post_init__(self) -> None:
         if not self.latents or len(self.latents) != len(self.hidden):
@@ -169,11 +177,11 @@ class _Networks:
     def q(self, i: int) -> NetworkConditional:
         """q(z_i) given what is below: x, or the latents there."""
         below = (self.latents[i - 1],) if i else self.data.shape
-        return gaussian(self.between(i, True), below, self.latents[i], head=_HEAD)
+        return gaussian(self.between(i, True), below, self.latents[i], head=self.head)
 
     def p(self, i: int) -> NetworkConditional:
         """p(z_i) given the level above."""
-        return gaussian(self.between(i + 1, True), (self.latents[i + 1],), self.latents[i], head=_HEAD)
+        return gaussian(self.between(i + 1, True), (self.latents[i + 1],), self.latents[i], head=self.head)
 
     def climb(self) -> Climb:
         """The deterministic way up, by features as wide as the hidden layers."""
@@ -184,7 +192,7 @@ class _Networks:
     def guess(self, i: int) -> NetworkConditional:
         """What level i believes by its feature alone: a linear layer."""
         linear = partial(Dense, hidden=(), activation=self._inside(True))
-        return gaussian(linear, (self.hidden[i],), self.latents[i], head=_HEAD)
+        return gaussian(linear, (self.hidden[i],), self.latents[i], head=self.head)
 
     def _inside(self, outputs: bool) -> str | Normalised:
         return Normalised(self.activation, outputs) if self.batch_norm else self.activation

@@ -106,11 +106,7 @@ def resume(
     prepared = prepare(recipe or plan_of(record, trust), data, chosen)
     _same_data(record, prepared.record, path)
     for key in ("recipe", "spec", "view"):
-        if prepared.record[key] != record[key]:
-            raise RunError(
-                f"resume: {path} was trained with {key} {record[key]}, now it is {prepared.record[key]}. "
-                "Resume with the recipe, arguments and data of the run, or start a new one."
-            )
+        _same(key, record[key], prepared.record[key], path)
     last = folder.checkpoint("last")
     if last.exists():
         load_tensors(last)  # a torn one is refused before anything is written
@@ -135,6 +131,20 @@ def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | P
                 f"resume: {name} cannot change within a run: it was {record['training'].get(name)!r}, got {value!r}. "
                 f"Leave it out, or start a new run with --init-from {path}."
             )
+
+
+def _same(key: str, was: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
+    """Refuses another recipe or view; an argument that a recipe got since then has its default, as it had no other."""
+    if key == "recipe" and now["recipe"] == was["recipe"] and now["recipe"] is not None:
+        defaults = {name: value for name, value in now["arguments"].items() if name not in was["arguments"]}
+        was, now = {**defaults, **was["arguments"]}, now["arguments"]
+    differing = [name for name in was.keys() | now.keys() if was.get(name) != now.get(name)]
+    if differing:
+        said = ", ".join(f"{name} {was.get(name)!r} (now {now.get(name)!r})" for name in sorted(differing))
+        raise RunError(
+            f"resume: {path} was trained with another {key}: {said}. Resume with the recipe, arguments and data of the "
+            "run, or start a new one."
+        )
 
 
 def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:

@@ -20,7 +20,8 @@ __all__ = [
 from .checkpoint import CheckpointError, load_tensors, restore_module
 from .course import check_course, steps_of
 from .engine import launch
-from .loop import Job, Outcome, check_job, intervals, train
+from .job import Job, check_job
+from .loop import Outcome, intervals, train
 from .meter import NonFinite
 from .options import Training
 from .step import Step

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..networks import Fade
+from ..networks import BatchNorm
 from .checkpoint import module_tensors
 
 
@@ -22,8 +22,10 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        # Buffers too: running statistics belong to the weights they were gathered with. What a stage sets stays as set.
-        kept = {id(part.share) for part in module.modules() if isinstance(part, Fade)}
+        # Running statistics too belong to the weights they were gathered with. All other state of our own (a codebook,
+        # what a stage or a controller sets) is of no weights: an average of it would be of nothing that was ever used.
+        ours = [part for part in module.modules() if type(part).__module__.startswith("fourfold.")]
+        kept = {id(b) for part in ours if not isinstance(part, BatchNorm) for b in part.buffers(recurse=False)}
         own = module.state_dict(keep_vars=True)
         found = {k: v for k, v in module_tensors(module).items() if v.is_floating_point() and id(own[k]) not in kept}
         self.live = found if decay else {}

@@ -3,6 +3,8 @@
 __all__ = ["Borrowed"]
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import torch
@@ -29,6 +31,16 @@ class Borrowed:
     def __enter__(self) -> "Borrowed":
         self._kept = [generator.get_state() for generator in self.generators]
         return self
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Borrowed for this block, within another borrowing or outside; then as it was before the block."""
+        states = [generator.get_state() for generator in self.generators]
+        try:
+            yield
+        finally:
+            for generator, state in zip(self.generators, states, strict=True):
+                generator.set_state(state)
 
     def key(self, *parts: object) -> None:
         """Sets the generators by this key."""

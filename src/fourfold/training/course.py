@@ -82,12 +82,16 @@ class Actor:
 
 @dataclass(frozen=True)
 class Act:
-    """A stage as it is played: from the step ``start`` up to, and without, ``end``."""
+    """A stage as it is played: from the step ``start`` up to, and without, ``end``.
+
+    ``planned`` is how long it was to be when it was begun: a run that goes on for longer moves its model no other way.
+    """
 
     stage: Stage
     start: int
     end: int
     actors: tuple[Actor, ...]
+    planned: int
 
     @property
     def first(self) -> Actor:
@@ -160,16 +164,18 @@ def course_of(step: Step, stages: tuple[Stage, ...], steps: int, options: Traini
             mark = "".join(f"{name}/" for name in names)
             marks = (mark, player.name if i else "")
             actors.append(Actor(player, one, marks, acts[-1] if acts else None, options, fabric))
-        acts.append(Act(stage, start, end, tuple(actors)))
+        acts.append(Act(stage, start, end, tuple(actors), end - start))
         start = end
     return acts
 
 
-def kept(acts: list[Act], ends: list[int]) -> list[Act]:
+def kept(acts: list[Act], ends: list[int], planned: list[int] | None = None) -> list[Act]:
     """The course with the ends it had when it was saved, but for the last: a run's other length is its last stage's."""
     starts = [0, *ends[:-1]]
+    lengths = planned or [end - start for start, end in zip(starts, ends, strict=True)]
     stops = [*ends[:-1], max(acts[-1].end, starts[-1])]
-    return [replace(act, start=a, end=b) for act, a, b in zip(acts, starts, stops, strict=True)]
+    parts = zip(acts, starts, stops, lengths, strict=True)
+    return [replace(act, start=a, end=b, planned=n) for act, a, b, n in parts]
 
 
 def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -1,34 +1,31 @@
 """The training loop: one for every recipe."""
 
-__all__ = ["Job", "Outcome", "check_job", "intervals", "train"]
+__all__ = ["Outcome", "intervals", "train"]
 
 import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data import Order, Split, feed
-from ..networks.normalisation import norms
+from ..data import Order, feed
 from ..noise import Noise
-from ..plan import Stage
 from .average import Average
 from .borrowed import Borrowed
 from .checkpoint import load_tensors, module_tensors, save_tensors
 from .course import Act, Actor, course_of, kept
 from .interrupt import Interrupts
+from .job import Job, check_job
 from .meter import MetricsLog, NonFinite
 from .optimisers import parse_lr_schedule
-from .options import Training
 from .progress import Progress
 from .saved import gathered, restored
 from .skips import Skips
 from .statistics import Statistics
-from .step import Step, readable
+from .step import readable
 
 _CHUNK = 1000
 _CAUSES = (
@@ -36,31 +33,6 @@ _CAUSES = (
     "to a scale near 1); a learning rate too high (try --lr ten times smaller, or --clip 10); "
     "a scale or variance that collapses (give the Gaussian likelihood a fixed scale or a higher floor)."
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the loop is given.
-
-    Args:
-        step: the module that is trained.
-        train: rows to learn from.
-        validation: rows held out, or ``None``.
-        options: how.
-        folder: where checkpoints and metrics go; ``None`` writes nothing.
-        resume: take up the folder's last checkpoint, if there is one.
-        quiet: no progress bar.
-        stages: of training, as ``Recipe.course`` tells them: the last one's first player has the step's own objective.
-    """
-
-    step: Step
-    train: Split
-    validation: Split | None
-    options: Training
-    folder: Path | None = None
-    resume: bool = False
-    quiet: bool = False
-    stages: tuple[Stage, ...] = field(kw_only=True)
 
 
 @dataclass
@@ -111,7 +83,7 @@ class _Loop:
         self.lr = parse_lr_schedule(options.lr_schedule)
         self.skips = Skips(options.skip_grad, fabric)
         self.average = Average(self.step, options.ema)
-        self.statistics = Statistics(self.feed, self.order, options.seed, fabric)
+        self.statistics = Statistics(self.feed, self.order, options.seed, fabric, self.generator)
         self.state = Outcome()
         self.main = fabric.is_global_zero
         self.folder = job.folder if self.main else None
@@ -145,7 +117,7 @@ class _Loop:
         self.state.interrupted = self.state.step < self.steps and not self.state.stopped_early
         self.state.finished = not self.state.interrupted
         # An interrupt may come between a bad loss and its discovery.
-        if all(actor.meter.filled().isfinite().all() for actor in self._actors()):
+        if not self._agreed(not all(actor.meter.filled().isfinite().all() for actor in self._actors())):
             self._checkpoint(whole=self.state.finished)
 
     def _intervals(self) -> Iterator[int]:
@@ -171,7 +143,8 @@ class _Loop:
         local = self.state.step - act.start
         factor = self.lr.moved(local, act.end - act.start, self.options.lr_warmup)
         if act.stage.moving is not None:
-            act.stage.moving.advance(local, act.end - act.start)
+            act.stage.moving.advance(local, act.planned)
+        moved = False
         for actor in act.actors:
             if actor.player.due(local):
                 actor.take_turn()
@@ -180,9 +153,11 @@ class _Loop:
                     actor.update(self.options, factor, self.bare)
                 actor.leave()
                 if taken:
+                    moved = True
                     self._after(actor, summary)
-        with torch.no_grad():
-            self.average.update()
+        if moved:
+            with torch.no_grad():
+                self.average.update()
         self.state.step += 1
 
     def _turn(self, actor: Actor, local: int, raw: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
@@ -238,7 +213,8 @@ class _Loop:
         self.log.write({**line, "seconds": round(state.seconds, 3)})
         self.fabric.log_dict(state.metrics, state.step)
         progress.show(state.metrics)
-        if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
+        # No two clocks are the same, and statistics are gathered by all processes together or by none.
+        if self._agreed(time.monotonic() - self.saved_at >= self.options.checkpoint_seconds):
             self._checkpoint()
 
     @torch.no_grad()
@@ -311,7 +287,7 @@ class _Loop:
             return
         tensors, state = load_tensors(path)
         restored(self.acts, self.average, tensors, state, str(path))
-        self.acts = kept(self.acts, state.pop("ends"))
+        self.acts = kept(self.acts, state.pop("ends"), state.pop("planned", None))
         del state["names"], state["weights"], state["units"], state["metered"]
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
@@ -323,8 +299,9 @@ class _Loop:
     def _settled(self) -> bool:
         """Whether the last stage's objective and model stand as they will at its end."""
         last = self.acts[-1]
-        step, steps, moving = self.state.step - last.start, last.end - last.start, last.stage.moving
-        return self.step.objective.settled(step, steps) and (moving is None or moving.settled(step, steps))
+        step, moving = max(self.state.step - last.start - 1, 0), last.stage.moving  # the last that was taken
+        settled = self.step.objective.settled(step, last.end - last.start)
+        return settled and (moving is None or moving.settled(step, last.planned))
 
     def _last_good(self) -> str:
         path = None if self.folder is None else self.folder / "checkpoints" / "last.safetensors"
@@ -339,48 +316,10 @@ class _Loop:
         return self.fabric.world_size == 1
 
     def _agreed(self, asked: bool) -> bool:
-        """Whether any process was asked to stop; several processes stop together, between intervals."""
+        """Whether it is so in any process: several stop, and save, together."""
         if self._alone():
             return asked
         return bool(self.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum") > 0)
-
-
-def check_job(job: Job, world: int) -> None:
-    """Refuses what would fail, or silently be something else.
-
-    Raises:
-        ValueError: that names the option.
-    """
-    if job.options.patience and job.validation is None:
-        raise ValueError(
-            "patience: early stopping judges by the validation data, and these data have none. "
-            "Leave --patience out, or take a split with validation data."
-        )
-    objectives: list[Any] = [player.objective for stage in job.stages for player in stage.players]
-    objective = next((one for one in objectives if one.batch_statistic), None)
-    if objective is not None and job.options.accumulate > 1:
-        raise ValueError(
-            f"accumulate: {type(objective).__name__} is a statistic of the whole batch, and would be another one on "
-            "pieces of it. Leave --accumulate out."
-        )
-    if job.options.accumulate > 1 and norms(job.step):
-        raise ValueError(
-            "accumulate: batch normalisation takes its statistics from the whole batch, and would take others from "
-            "pieces of it. Leave --accumulate out."
-        )
-    whole = next((m for m in job.step.modules() if getattr(m, "whole_batch", False)), None)
-    if job.options.accumulate > 1 and whole is not None:
-        raise ValueError(
-            f"accumulate: {type(whole).__name__} picks vectors from the whole batch, and cannot from pieces of it. "
-            "Leave --accumulate out."
-        )
-    if objective is not None and world > 1:
-        raise ValueError(
-            f"devices: {type(objective).__name__} is a statistic of the whole batch, which no process sees alone. "
-            "Train it with one process."
-        )
-    for one in objectives:
-        one.check_batch(job.options.batch_size // (world * job.options.accumulate))
 
 
 def _pieces(raw: Tensor, labels: Tensor | None, count: int) -> Iterator[tuple[Tensor, Tensor | None]]:

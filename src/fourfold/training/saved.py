@@ -30,7 +30,7 @@ def gathered(acts: list[Act], average: Average) -> tuple[dict[str, Tensor], dict
         place, step = _place(actor), actor.step
         told["names"][place], told["weights"][place], told["units"][place] = list(step.names), step.weights, step.units
         told["metered"][place] = actor.meter.steps
-    return tensors, {**told, "ends": [act.end for act in acts]}
+    return tensors, {**told, "ends": [act.end for act in acts], "planned": [act.planned for act in acts]}
 
 
 def restored(acts: list[Act], average: Average, tensors: dict[str, Tensor], state: dict[str, Any], source: str) -> None:

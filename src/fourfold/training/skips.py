@@ -27,7 +27,8 @@ class Skips:
     """
 
     def __init__(self, most: float, fabric: Any) -> None:
-        self.most, self.fabric, self.in_a_row = most, fabric, 0
+        self.most, self.fabric = most, fabric
+        self.in_a_row: dict[str, int] = {}
 
     def skip(self, actor: Actor, state: "Outcome") -> bool:
         """Whether this update is left out; then its gradients are gone, and it is counted.
@@ -39,14 +40,14 @@ class Skips:
         """
         norm = actor.norm()
         if not self._any(~(norm <= self.most)):  # what is not a number is not below anything
-            self.in_a_row = 0
+            self.in_a_row[actor.mark] = 0
             return False
         actor.spend()
         state.skipped += 1
-        self.in_a_row += 1
+        self.in_a_row[actor.mark] = self.in_a_row.get(actor.mark, 0) + 1
         if self._any(~norm.isfinite()):
             actor.meter.drop()
-        if self.in_a_row >= _PATIENCE:
+        if self.in_a_row[actor.mark] >= _PATIENCE:
             raise NonFinite(
                 f"Training stopped at step {state.step + 1}: the last {_PATIENCE} updates were left out, the norm of "
                 f"the gradient being {float(norm):.3g} and skip_grad {self.most:g}. Raise skip_grad, or lower lr."

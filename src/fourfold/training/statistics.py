@@ -11,6 +11,7 @@ from ..data import Feed, Order
 from ..networks.normalisation import gathering, norms
 from ..noise import Noise
 from .average import Average
+from .borrowed import Borrowed
 from .step import Step
 
 _FEW = 100  # batches before a validation or a checkpoint on the way
@@ -24,10 +25,11 @@ class Statistics:
         order: of training: the first batches of it are taken.
         seed: of the run.
         fabric: the engine.
+        generator: torch's own, borrowed for a user's dropout.
     """
 
-    def __init__(self, rows: Feed, order: Order, seed: int, fabric: Any) -> None:
-        self.rows, self.order, self.seed, self.fabric = rows, order, seed, fabric
+    def __init__(self, rows: Feed, order: Order, seed: int, fabric: Any, generator: Borrowed) -> None:
+        self.rows, self.order, self.seed, self.fabric, self.generator = rows, order, seed, fabric, generator
 
     @torch.no_grad()
     def gather(self, step: Step, average: Average | None, whole: bool = False) -> None:
@@ -53,8 +55,9 @@ class Statistics:
         training = step.training
         step.train()
         rows = self.rows.batches(self.order, 0, count if whole else min(count, _FEW), shard)
-        with gathering(step), closing(rows):
+        with self.generator.again(), gathering(step), closing(rows):
             for i, (raw, labels) in enumerate(rows):
+                self.generator.key(self.seed, "statistics", i, shard[0])
                 noise = Noise(self.seed, stream="statistics", step=i, device=self.fabric.device, shard=shard)
                 with self.fabric.autocast():
                     step(raw, labels, noise)
