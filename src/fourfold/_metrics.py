@@ -137,6 +137,8 @@ def described(row: Mapping[str, Any], label: str | None = None) -> str:
     parts += [f"split {said['split']}"] if said.get("split") else []
     parts += [f"{said['binarize']} binarisation"] if said.get("binarize") else []
     parts += ["dequantised"] if said.get("dequantize") else []
+    known = (said.get("vocabulary") or {}).get("known")
+    parts += [f"{known:,} known words"] if known else []
     return f"{label or metric_of(row['metric']).label} of {', '.join(parts)}, seed {said.get('seed')}; {_budget(row)}"
 
 

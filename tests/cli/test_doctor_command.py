@@ -71,6 +71,21 @@ def test_wrong_words_are_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_run_without_a_checkpoint_is_told_how_to_get_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for which, fix in (("last", "Take the other: checkpoint best"), ("best", f"Train: fourfold train --resume {run}")):
+        (run / "checkpoints" / f"{which}.safetensors").unlink()
+        assert main(["doctor", str(run)]) == 2
+        said = capsys.readouterr().err
+        assert f"{run}: there is no last checkpoint" in said and fix in said
+
+
+def test_one_datum_is_told_to_be_few(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(trained), "-q", "-n", "1", "--json"]) == 0
+    reasons = {one["name"]: one["reason"] for one in json.loads(capsys.readouterr().out)["unchecked"]}
+    for name in ("generalisation", "swap of latents"):
+        assert "take more data: --split train or -n" in reasons[name]
+
+
 def test_of_other_data_nothing_is_said_to_be_learnt(trained: Path) -> None:
     run = Run.open(trained)
     other = run.dataset().test

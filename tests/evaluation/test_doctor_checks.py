@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fourfold.evaluation import ActiveUnits, PerDatum
+from fourfold.evaluation import ActiveUnits, CodeUse, PerDatum
 from fourfold.evaluation.doctor import Checkup, Diagnosis, Exam, Facts, History, Measured, Sound, Standing, checkup
 from fourfold.evaluation.doctor.checkup import Unchecked
 from fourfold.evaluation.doctor.exam import LevelExam, Scale
-from fourfold.evaluation.doctor.usage import CodeUsage
+from fourfold.evaluation.information import Information
 from fourfold.evaluation.price import Price
 from fourfold.evaluation.swap import Swap
 
@@ -34,8 +34,16 @@ def priced(value: float) -> Price:
     return Price(0.2 + 0.02 * WAVE, value * (0.2 + 0.02 * WAVE) + 1e-3 * WAVE, 0.1, 4)
 
 
-def swapped(drop: float) -> Swap:
-    return Swap(-80.0 + 0 * WAVE, -80.0 - drop - 0.01 * WAVE, 1)
+def swapped(drop: float, scatter: float = 0.01) -> Swap:
+    return Swap(-80.0 + 0 * WAVE, -80.0 - drop - scatter * WAVE, 1)
+
+
+def known(nats: float, levels: int = 1) -> Information:
+    return Information(nats + 0 * WAVE, np.zeros((N, 4)), 0 * WAVE, 0 * WAVE, N, levels)
+
+
+def codes(counts: np.ndarray) -> tuple[CodeUse, ...]:
+    return (CodeUse(counts, 1, int(counts.sum())),)
 
 
 WELL = Exam(
@@ -113,9 +121,9 @@ DENSITY = replace(bound(), mass=False)
         ({"scale": replace(SCALE, at_floor=0.11, fixed=True)}, None),
         ({"scale": replace(SCALE, typical=0.7, fixed=True)}, "scale_too_wide"),
         ({"scale": replace(SCALE, typical=0.7)}, None),
-        ({"codes": (CodeUsage(np.r_[np.full(8, 100), np.zeros(56)]),)}, "dead_codes"),
-        ({"codes": (CodeUsage(np.full(64, 10)),)}, None),
-        ({"codes": (CodeUsage(np.r_[np.full(8, 5), np.zeros(56)]),)}, None),  # 40 draws tell nothing of 64 codes
+        ({"codes": codes(np.r_[np.full(8, 100), np.zeros(56)])}, "dead_codes"),
+        ({"codes": codes(np.full(64, 10))}, None),
+        ({"codes": codes(np.r_[np.full(8, 5), np.zeros(56)])}, None),  # 40 draws tell nothing of 64 codes
         ({"taught": bound(distortion=74.0)}, "overfitted"),
         ({"taught": bound(distortion=77.0)}, None),
     ],
@@ -163,6 +171,87 @@ def test_remedies_name_the_flags_that_the_recipe_has(
     gone = replace(WELL, test=bound((0.0,)), levels=(level(0),), autoregressive=autoregressive)
     said = " ".join(checkup(gone, facts, DONE, QUIET).diagnoses[0].remedies)
     assert wanted in said and other not in said
+
+
+def answer(exam: Exam, name: str, facts: Facts = FACTS) -> Any:
+    found = checkup(exam, facts, DONE, QUIET)
+    return next(one for part in (found.diagnoses, found.sound, found.unchecked) for one in part if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("drop", "scatter", "kind"),
+    [(6.0, 27.0, Sound), (5.0, 27.0, Unchecked), (0.4, 1.0, Unchecked), (-3.0, 20.0, Unchecked)],
+)
+def test_a_swap_is_well_only_if_its_drop_is_no_chance(drop: float, scatter: float, kind: type) -> None:
+    """The scatter of 100 data is ten times the error; the threshold is half a nat."""
+    found = answer(replace(WELL, swap=swapped(drop, scatter)), "swap of latents")
+    assert type(found) is kind
+    assert kind is Sound or (
+        "too uncertain to say" in found.reason and "take more data: --split train or -n" in found.reason
+    )
+
+
+def test_what_the_top_level_knows_is_not_held_against_the_rate_of_all() -> None:
+    deaf = replace(WELL, swap=swapped(0.1))
+    one = answer(replace(deaf, information=known(0.2)), "decoder_ignores_z")
+    assert "Nor does z know x" in one.words and not any("free bits" in tried for tried in one.remedies)
+    levels = {"levels": (level(), level()), "test": bound((2.0, 3.0))}
+    two = answer(replace(deaf, information=known(0.2, 2), **levels), "decoder_ignores_z")
+    assert "know" not in two.words and any("free bits" in tried for tried in two.remedies)
+    assert two.measured[-1].what == "mutual information I(x; z) (top level)"
+
+
+def test_a_rate_without_an_active_latent_is_not_certified() -> None:
+    found = answer(replace(WELL, levels=(level(0, 80),)), "rate")
+    assert isinstance(found, Unchecked) and "0 of 80 latents are active" in found.reason
+
+
+def test_one_datum_has_no_error_to_compare_by() -> None:
+    one = replace(bound(), distortion=np.array([80.0]), rates=(np.array([5.0]),), dims=np.array([64]))
+    for exam in (replace(WELL, test=one), replace(WELL, taught=replace(one, distortion=np.array([1.0])))):
+        found = answer(exam, "generalisation")
+        assert isinstance(found, Unchecked) and "take more data: --split train or -n" in found.reason
+
+
+def test_codes_are_told_remedies_of_codes() -> None:
+    flags = {"codebook": "ema", "quantiser": "vq", "codes": 64}
+    some = codes(np.r_[np.full(8, 100), np.zeros(56)])
+    gone = replace(WELL, test=bound((0.0,)), levels=(LevelExam(None, True, None),), codes=some)
+    for exam, name in ((gone, "collapsed"), (replace(WELL, swap=swapped(0.1), codes=some), "decoder_ignores_z")):
+        said = " ".join(answer(exam, name, replace(FACTS, flags=flags)).remedies)
+        assert "--codes, --dim" in said and "free_bits_vae" not in said and "delta_vae" not in said
+    assert not any("active units" in one.what for one in answer(gone, "collapsed").measured)
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted", "other"),
+    [
+        ({"codebook": "ema", "quantiser": "vq", "codes": 64}, "--quantiser fsq", "k-means"),
+        ({"codebook": "loss", "quantiser": "vq", "codes": 64}, "--codebook ema", "--levels"),
+        ({"codebook": "ema", "quantiser": "fsq", "codes": 64}, "--levels", "fsq"),
+        ({}, "k-means", "--"),
+    ],
+)
+def test_dead_codes_are_not_told_what_is_so_already(flags: dict[str, Any], wanted: str, other: str) -> None:
+    exam = replace(WELL, codes=codes(np.r_[np.full(8, 100), np.zeros(56)]))
+    one = answer(exam, "dead_codes", replace(FACTS, flags=flags))
+    assert one.severity == "serious" and wanted in " ".join(one.remedies) and other not in " ".join(one.remedies)
+
+
+def test_places_that_look_alike_are_no_dead_codes_to_the_doctor_nor_to_an_evaluation() -> None:
+    margins, dead = codes(np.r_[3000, np.full(63, 10)]), codes(np.r_[np.full(8, 100), np.zeros(56)])
+    one = answer(replace(WELL, codes=margins), "dead_codes")
+    assert one.severity == "warning" and "unless most places look alike" in one.words
+    assert "unless most places look alike" in str(margins[0].remark)
+    assert "look alike" not in answer(replace(WELL, codes=dead), "dead_codes").words + str(dead[0].remark)
+
+
+@pytest.mark.parametrize(("binarize", "told"), [("", False), ("dynamic", False), ("threshold", True), ("static", True)])
+def test_dynamic_binarisation_is_for_grey_data_without_it(binarize: str, told: bool) -> None:
+    exam = replace(WELL, taught=bound(distortion=74.0))
+    one = answer(exam, "overfitted", replace(FACTS, binarize=binarize))
+    assert told == any("--binarize dynamic" in tried for tried in one.remedies)
+    assert not any("dynamic binarisation" in tried for tried in one.remedies)
 
 
 def history(values: np.ndarray, train: np.ndarray | None = None) -> History:

@@ -12,7 +12,7 @@ import torch
 
 import fourfold as ff
 from fourfold.data import DataSpec
-from fourfold.evaluation import Annealing, ais, code_use, evidence, inference_gaps
+from fourfold.evaluation import Annealing, CodeUse, ais, evidence, inference_gaps
 from fourfold.models import VQVAE
 from fourfold.networks import FiniteScalar
 from fourfold.noise import Noise
@@ -170,9 +170,19 @@ def test_a_measured_run_tells_its_codes_and_what_the_prior_was_worth(run: ff.Run
 
 
 def test_a_collapsed_codebook_is_remarked_on() -> None:
-    assert code_use(np.array([[0, 1], [0, 1]]), 8).remark is not None
-    assert "2.0 of 8" in str(code_use(np.array([[0, 1], [0, 1]]), 8).remark)
-    assert code_use(np.arange(4)[None], 8).remark is None
+    assert "2.0 of 8" in str(CodeUse(np.array([2, 2, 0, 0, 0, 0, 0, 0]), 2, 2).remark)
+    assert CodeUse(np.array([1, 1, 1, 1, 0, 0, 0, 0]), 4, 1).remark is None
+
+
+def test_codes_are_counted_over_batches_and_places(run: ff.Run) -> None:
+    rows = run.split("test")
+    batches = list(run.batches(rows, size=50)())
+    codes = np.concatenate([run.model.encode(batch.x)[0].numpy() for batch in batches])
+    (use,) = CodeUse.of(run.model, batches)
+    np.testing.assert_array_equal(use.counts, np.bincount(codes.ravel(), minlength=8))
+    assert (use.places, use.n, use.size) == (16, len(rows.x), 8)
+    plain = ff.recipes.vae(latent=2, hidden=(4,)).build(run.dataset().spec).model.eval()
+    assert CodeUse.of(plain, run.batches(rows)()) == ()
 
 
 def test_pictures_and_the_page_show_the_codebook(run: ff.Run) -> None:

@@ -97,6 +97,12 @@ def pixel_vae() -> Plan:
     return R.pixel_vae(latent=4, layers=1, filters=6, kernel=3, network="dense", hidden=(24,))
 
 
+def dead_codes() -> Plan:
+    """Vectors that are held to the first codes they met, and nothing that sets the others anew."""
+    vectors = {"codes": 512, "codebook": "loss", "commitment": 10.0, "prior": "uniform"}
+    return R.vq_vae(network="dense", hidden=(48,), places=(1, 8), **vectors)
+
+
 #: Name → what is trained, on what, how; and what the doctor has to say first.
 PATIENTS: dict[str, tuple[Callable[[], Plan | Recipe], Callable[[], DataSet], dict[str, Any], str]] = {
     "collapsed": (pixel_vae, textures, PIXELS, "collapsed"),
@@ -134,6 +140,7 @@ PATIENTS: dict[str, tuple[Callable[[], Plan | Recipe], Callable[[], DataSet], di
         {**USUAL, "epochs": 10},
         "unfinished",
     ),
+    "dead codes": (dead_codes, digits, {**USUAL, "epochs": 25}, "dead_codes"),
     "scale at its floor": (
         lambda: R.vae(**SMALL, likelihood="gaussian_element"),
         digits,

@@ -84,6 +84,12 @@ def test_one_line_a_run_with_the_digits_of_its_errors(make: Callable[..., Path],
     )
 
 
+def test_a_perplexity_tells_how_many_words_are_known(make: Callable[..., Path], tmp_path: Path):
+    words = {"known": 9876, "words": "ab12", "tokens": "blanks"}
+    make("text", [row("perplexity", 120.0, 1.0, unit="words", vocabulary=words, binarize=None)], data="text")
+    assert "seed 0" in shown(tmp_path).protocols[0] and "9,876 known words" in shown(tmp_path).protocols[0]
+
+
 @pytest.mark.parametrize(
     ("change", "note"),
     [

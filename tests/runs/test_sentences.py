@@ -72,7 +72,9 @@ def test_other_text_is_told_in_the_words_of_the_run(trained: Path) -> None:
     found, wanted = run.score(adapted.train), run.score(mine)
     # The rate is exact; the draws of z differ with the place in the batch.
     assert_close(found["rate"][1:][::-1].copy(), wanted["rate"], rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="has 9 words; this model was trained on sentences of at most 6"):
+    with pytest.raises(
+        ValueError, match="has 9 words; the longest sentence of the data set that this model was trained on has 6"
+    ):
         run.adapted(from_lines(["a a a a a a a a a"], split="all"))
     with pytest.raises(ValueError, match="this model takes sentences, and digits holds none"):
         run.adapted(ff.data.digits())

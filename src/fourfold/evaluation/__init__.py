@@ -26,7 +26,6 @@ __all__ = [
     "active_units",
     "ais",
     "bdmc",
-    "code_use",
     "decomposition",
     "elbo",
     "evaluate",
@@ -48,7 +47,7 @@ from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
 from .bdmc import Sandwich, bdmc
 from .bounds import PerDatum, elbo
-from .codes import CodeUse, code_use
+from .codes import CodeUse
 from .comparison import Comparison, every_pair, holm, paired, unpaired
 from .curve import ImportanceCurve, importance_curve
 from .decomposition import Decomposition, Undecomposable, decomposition

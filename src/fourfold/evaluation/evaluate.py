@@ -14,7 +14,7 @@ from ..models import Model
 from ..noise import Noise
 from .batches import BatchLike, first
 from .bounds import PerDatum, elbo
-from .codes import CodeUse, code_use
+from .codes import CodeUse
 from .decomposition import Decomposition, Undecomposable, decomposition
 from .importance import Progress, Sampling, nll_importance
 from .rows import Row
@@ -137,7 +137,7 @@ def evaluate(
         _likelihoods(model, batches, noise, report, progress)
     means = posterior_means(model, batches(), noise.fork("means"), options.latent_data)
     active: tuple[ActiveUnits, ...] = ()
-    codes = tuple(code_use(level, k) for level, k in zip(means, bound.codes, strict=True) if k)
+    codes = CodeUse.of(model, first(batches(), options.latent_data)) if any(bound.codes) else ()
     report.coded(codes)
     if means and not bound.reason and len(means[0]) > 1 and not codes:
         drawn = zip(means, mean_draws(model, batches()), strict=True)

@@ -72,6 +72,7 @@ def _facts(run: "Run") -> Facts:
         steps=run.outcome.step,
         levels=spec.get("levels"),
         dequantised=run.view.dequantize,
+        binarize=(run.view.binarize or "") if spec.get("grey", False) else "",
         fresh="init_from" not in record,
         underway=not all(_there(*pair) for pair in _weights(run).values()),
     )

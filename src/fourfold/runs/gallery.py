@@ -23,7 +23,8 @@ from torch import Tensor
 
 from .. import pictures
 from ..data import Batch, Split
-from ..distributions import OneHot, Told
+from ..distributions import Told
+from ..evaluation import CodeUse
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
@@ -263,13 +264,10 @@ def _kl(run: "Run") -> np.ndarray:
     return _array(found.reshape(-1, level.z[0, 0].numel()).mean(0))
 
 
-@torch.no_grad()
 def _code_counts(run: "Run", split: str, n: int) -> np.ndarray | None:
     """How often each code is chosen for the first n data of a split, if the latents are codes (of one level)."""
-    batch = _first(run, split, n)
-    levels = run.model.infer(batch.x, batch.c, lambda i, q: q.centre if i else q.centre[None], batch.mask).levels
-    q = levels[0].q if levels else None
-    return np.bincount(_array(q.codes).ravel(), minlength=q.levels) if isinstance(q, OneHot) else None
+    found = CodeUse.of(run.model, [_first(run, split, n)])
+    return found[0].counts if found else None
 
 
 def _committed(run: "Run") -> np.ndarray | None:

@@ -20,7 +20,7 @@ from ..evaluation.doctor import Checkup
 from ..models import Model
 from ..noise import Noise
 from ..plan import Recipe
-from ..training import Outcome, Step, load_tensors, restore_module
+from ..training import CheckpointError, Outcome, Step, load_tensors, restore_module
 from .folder import RunError, RunFolder
 from .prepare import plan_of
 from .sentences import in_words_of, vocabulary_of
@@ -120,6 +120,11 @@ class Run:
         if checkpoint not in ("last", "best"):
             raise ValueError(f"checkpoint: wanted auto, last or best, got {checkpoint!r}.")
         path = folder.checkpoint(checkpoint)
+        if not path.exists():
+            other = "best" if checkpoint == "last" else "last"
+            fix = f"Training has not come to its first one. Train: fourfold train --resume {folder.path}"
+            fix = f"Take the other: checkpoint {other}" if folder.checkpoint(other).exists() else fix
+            raise CheckpointError(f"{folder.path}: there is no {checkpoint} checkpoint. {fix}")
         tensors, state = load_tensors(path, to_train=False)
         restore_module(self.model, weights(tensors), str(path))
         self.checkpoint = checkpoint

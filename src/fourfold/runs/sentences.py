@@ -37,7 +37,7 @@ def in_words_of(data: DataSet, words: Vocabulary, shape: tuple[int, ...]) -> Dat
     """Other sentences as a model sees them that was trained on these words, in rows of this shape.
 
     Raises:
-        ValueError: for data that are no sentences, and for sentences longer than any in training.
+        ValueError: for data that are no sentences, and for sentences longer than the longest of its data set.
     """
     if data.vocabulary is None:
         raise ValueError(f"data: this model takes sentences, and {data.name} holds none. Give text, a sentence a line.")
@@ -58,8 +58,8 @@ def _fitted(x: np.ndarray, length: int, part: str) -> np.ndarray:
     used = (x != PAD).sum(axis=1)
     if used.max() > length:
         raise ValueError(
-            f"data: {part} row {int(used.argmax())} has {used.max() - 1} words; this model was trained on sentences of "
-            f"at most {length - 1}. Leave longer ones out."
+            f"data: {part} row {int(used.argmax())} has {used.max() - 1} words; the longest sentence of the data "
+            f"set that this model was trained on has {length - 1}. Leave longer ones out."
         )
     made = np.full((len(x), length), PAD, np.int32)
     wide = min(length, x.shape[1])

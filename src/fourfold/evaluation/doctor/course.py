@@ -8,6 +8,7 @@ import numpy as np
 
 from ..bounds import PerDatum
 from .checkup import Answer, Diagnosis, Measured, Sound, Unchecked
+from .exam import MORE_DATA
 from .facts import Facts, History, Standing
 from .remedies import calmer
 
@@ -109,8 +110,10 @@ def generalises(
     what = "−distortion" if test.elbo is None or taught.elbo is None else "ELBO"
     here, there = ((-one.distortion if what == "−distortion" else one.elbo) for one in (taught, test))
     assert here is not None and there is not None
+    if min(len(here), len(there)) < 2:
+        return Unchecked(name, f"the error of a mean needs two data or more; {MORE_DATA}")
     gap = float(here.mean() - there.mean())
-    error = float(np.hypot(*(part.std(ddof=1) / len(part) ** 0.5 for part in (here, there)))) if len(there) > 1 else 0.0
+    error = float(np.hypot(*(part.std(ddof=1) / len(part) ** 0.5 for part in (here, there))))
     size = max(abs(float(here.mean())), 1.0)
     measured = [Measured(f"{what} on training data less that on these", gap, "nats", error, _APART * size, "above")]
     fallen = _fallen(history) if standing.checkpoint == "last" else None
@@ -130,8 +133,10 @@ def generalises(
     remedies = [
         f"take the best checkpoint: --checkpoint best with any command on {facts.run}",
         "stop early: train with --patience 5",
-        "fewer units, or more data; dynamic binarisation of grey data makes more of what there is",
+        "fewer units, or more data",
     ]
+    if facts.binarize in ("static", "threshold"):
+        remedies.append("--binarize dynamic makes more of the grey data that there are")
     serious = apart and fallen is not None
     return Diagnosis("overfitted", "serious" if serious else "warning", words, tuple(measured), tuple(remedies))
 

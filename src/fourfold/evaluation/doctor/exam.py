@@ -1,6 +1,6 @@
 """All that the doctor measures of a model: few data, few draws, seconds."""
 
-__all__ = ["NO_RATE", "Batches", "Exam", "LevelExam", "Scale", "examine", "standard_error"]
+__all__ = ["MORE_DATA", "NO_RATE", "Batches", "Exam", "LevelExam", "Scale", "examine", "standard_error"]
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from ...trace import Level, Trace
 from ..aggregate import aggregate
 from ..batches import BatchLike, first
 from ..bounds import PerDatum, elbo
+from ..codes import CodeUse
 from ..decomposition import Undecomposable
 from ..gap import GapOptions, Gaps, inference_gaps
 from ..information import Information, information
@@ -24,10 +25,11 @@ from ..local import Ascent
 from ..price import Price, Unpriced, price
 from ..swap import Swap, swap
 from ..units import ActiveUnits, active_units, mean_draws, posterior_means
-from .usage import CodeUsage, code_usage
 
 #: Data that are the same at every call.
 Batches = Callable[[], Iterable[BatchLike]]
+#: What to do where there are too few.
+MORE_DATA = "take more data: --split train or -n"
 #: A rate below so many nats is none.
 NO_RATE = 0.1
 #: The search for the best posterior of each datum, where it is asked for.
@@ -39,7 +41,7 @@ class LevelExam:
     """What was seen of one level of latents.
 
     Attributes:
-        active: its active units; ``None`` for codes, which have no mean.
+        active: its active units; ``None`` for codes, which have no mean, and of a single datum.
         foreseen: whether its rate is a divergence of its own.
         width: median of σ_q / σ_p over the data and the active latents (σ_q alone where p has no scale); ``None`` where
             q is no diagonal Gaussian.
@@ -108,7 +110,7 @@ class Exam:
     apart: tuple[float, float] | str = "not measured"
     gaps: Gaps | str = "not asked for"
     scale: Scale | None = None
-    codes: tuple[CodeUsage, ...] = ()
+    codes: tuple[CodeUse, ...] = ()
     autoregressive: bool = False
     upward: bool = False
 
@@ -160,7 +162,7 @@ def examine(
     say("latents")
     levels = _levels(model, batches, noise.fork("means"), trace)
     seen |= {"levels": levels, "upward": not all(level.foreseen for level in levels)}
-    seen["codes"] = code_usage(model, taught or batches, noise.fork("codes"))
+    seen["codes"] = CodeUse.of(model, (taught or batches)())
     dense = all(level.q.has_density for level in trace.levels)
     if not dense:
         seen |= dict.fromkeys(("price", "information", "apart", "gaps"), "a point posterior has no density, so no rate")
@@ -209,7 +211,7 @@ def _levels(model: Model, batches: Batches, noise: Noise, trace: Trace) -> tuple
     means, draws = posterior_means(model, batches(), noise), mean_draws(model, batches())
     found = []
     for level, mean, count in zip(trace.levels, means, draws, strict=True):
-        units = active_units(mean, draws=count) if level.z.is_floating_point() else None
+        units = active_units(mean, draws=count) if level.z.is_floating_point() and len(mean) > 1 else None
         found.append(LevelExam(units, level.foreseen, None if units is None else _width(level, units)))
     return tuple(found)
 

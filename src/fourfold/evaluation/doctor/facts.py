@@ -22,6 +22,7 @@ class Facts:
         steps: of training.
         levels: of the data, if they are 8-bit.
         dequantised: whether noise is added to these levels.
+        binarize: how grey data are made binary; empty where they are not.
         fresh: whether training began with new weights.
         underway: whether a schedule of the objective's weights had not come to its end.
     """
@@ -34,6 +35,7 @@ class Facts:
     steps: int = 0
     levels: int | None = None
     dequantised: bool = False
+    binarize: str = ""
     fresh: bool = True
     underway: bool = False
 

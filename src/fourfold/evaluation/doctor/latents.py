@@ -2,8 +2,10 @@
 
 __all__ = ["aggregate_fits", "amortised", "codes_alive", "in_use", "levels_alive", "listened_to", "priced", "width"]
 
+from ..codes import FEW
+from ..information import Information
 from .checkup import Answer, Diagnosis, Measured, Sound, Unchecked
-from .exam import NO_RATE, Exam, standard_error
+from .exam import MORE_DATA, NO_RATE, Exam, standard_error
 from .facts import Facts
 from .remedies import against_collapse, against_dead_codes, against_dead_levels, for_more_rate
 
@@ -15,8 +17,6 @@ _CHEAP, _DEAR = 0.5, 2.0
 _FAR = 0.02
 #: Of σ_q / σ_p.
 _NARROW, _WIDE = 0.02, 1.5
-#: Perplexity of a codebook as a share of its size.
-_POOR = 0.3
 _SURE = 2.0
 
 
@@ -29,24 +29,26 @@ def in_use(exam: Exam, facts: Facts) -> Answer:
     active, size = sum(one.count for one in known), sum(one.active.size for one in known)
     measured = [Measured("rate", rate, "nats", exam.rate_error, NO_RATE, "below")]
     if not isinstance(exam.information, str):
-        joint = exam.information.joint
-        measured.append(Measured("mutual information I(x; z)", float(joint.mean()), "nats", standard_error(joint)))
+        measured.append(_known(exam.information))
+    if rate >= NO_RATE and known and not active:
+        return Unchecked(name, f"{rate:.3g} nats are paid, yet 0 of {size} latents are active: see the swap of latents")
     if rate >= NO_RATE:
         words = f"{active} of {size} latents are active" if known else "a rate is paid"
         return Sound(name, words, tuple(measured))
-    measured.append(Measured(f"active units, of {size}", active))
+    if known:
+        measured.append(Measured(f"active units, of {size}", active))
     held = facts.beta is not None and facts.beta > 1
     held = held or facts.weights.get("capacity", NO_RATE) < NO_RATE
     why = " The decoder sees the pixels (or words) before, and does without z." if exam.autoregressive else ""
     words = f"The posterior has collapsed: q(z|x) is the prior whatever x is, and z tells nothing of it.{why}"
     if not held:
-        tried = tuple(against_collapse(facts, exam.autoregressive))
+        tried = tuple(against_collapse(facts, exam.autoregressive, bool(exam.codes)))
         return Diagnosis("collapsed", "serious", words, tuple(measured), tried)
     weight = "β" if facts.beta is not None else "the capacity"
     value = facts.beta if facts.beta is not None else facts.weights["capacity"]
     measured.append(Measured(f"{weight} at the end of training", value, limit=1, ill="above"))
     words = f"The model is over-regularised: {weight} is so dear that no rate is paid. {words}"
-    tried = for_more_rate(facts) + against_collapse(facts, exam.autoregressive)[:2]
+    tried = for_more_rate(facts) + against_collapse(facts, exam.autoregressive, bool(exam.codes))[:2]
     return Diagnosis("over_regularised", "serious", words, tuple(measured), tuple(tried))
 
 
@@ -68,29 +70,40 @@ def listened_to(exam: Exam, facts: Facts) -> Answer:
     """Whether the decoder explains x better by its own latents than by those of another datum."""
     name = "swap of latents"
     if isinstance(exam.swap, str):
-        return Unchecked(name, exam.swap if exam.levels else "the model has no latents")
+        few = exam.test is not None and len(exam.test.distortion) < 2
+        reason = f"there are fewer than two data to swap between; {MORE_DATA}" if few else exam.swap
+        return Unchecked(name, reason if exam.levels else "the model has no latents")
     found, rate = exam.swap, exam.rate
     least = max(_UNHEARD * (rate or 0.0), NO_RATE)
     drop = Measured("log p(x|z) lost with the z of another datum", found.mean, "nats", found.error, least, "below")
     if rate is not None and rate < NO_RATE:
         return Unchecked(name, "there is no rate: nothing is in z that the decoder could hear")
-    if found.mean + _SURE * found.error >= least:
+    if found.mean >= least and found.mean > _SURE * found.error:
         return Sound(name, "the decoder listens to z: with that of another datum, x is explained worse", (drop,))
+    if found.mean + _SURE * found.error >= least:
+        return Unchecked(name, f"too uncertain to say ({drop}); {MORE_DATA}")
     words = "The decoder ignores z: x is explained as well by the latents of another datum as by its own."
     measured = [drop]
     if rate is not None:
         measured.append(Measured("rate that is paid all the same", rate, "nats", exam.rate_error))
         words += f" The rate of {rate:.3g} nats is paid for nothing."
-    tried = against_collapse(facts, exam.autoregressive)
+    tried = against_collapse(facts, exam.autoregressive, bool(exam.codes))
     if not isinstance(exam.information, str):
-        known = float(exam.information.joint.mean())
-        measured.append(Measured("mutual information I(x; z)", known, "nats", standard_error(exam.information.joint)))
-        if rate and known < _UNHEARD * rate:
+        measured.append(known := _known(exam.information))
+        # With several levels the rate is that of all, and what the top one knows says nothing of it.
+        single = exam.information.levels == 1
+        if single and rate and known.value < _UNHEARD * rate:
             words += " Nor does z know x: the rate is what the families cost, or what was free; it carries nothing."
             tried = [one for one in tried if "committed" not in one and "free bits" not in one]
-        else:
+        elif single:
             words += " z knows x, and the decoder does not ask it."
     return Diagnosis("decoder_ignores_z", "serious", words, tuple(measured), tuple(tried))
+
+
+def _known(found: Information) -> Measured:
+    """What z tells of x; of several levels, what the top one does."""
+    what = "mutual information I(x; z)" + " (top level)" * (found.levels > 1)
+    return Measured(what, float(found.joint.mean()), "nats", standard_error(found.joint))
 
 
 def levels_alive(exam: Exam, facts: Facts) -> list[Answer]:
@@ -247,21 +260,30 @@ def codes_alive(exam: Exam, facts: Facts) -> Answer:
     if not exam.codes:
         return Unchecked(name, "the model has no codebook")
     if any(one.counts.sum() < 2 * one.size for one in exam.codes):
-        return Unchecked(name, "so few codes were drawn that many would be unused by chance: take more data (-n)")
-    told, poor = [], False
+        return Unchecked(name, "so few codes were drawn that many would be unused by chance: " + MORE_DATA)
+    told = []
     for i, one in enumerate(exam.codes, 1):
         of = f" of level {i}" if len(exam.codes) > 1 else ""
         share = one.perplexity / one.size
-        told.append(Measured(f"perplexity of the codes{of} as a share of {one.size}", share, "", None, _POOR, "below"))
+        told.append(Measured(f"perplexity of the codes{of} as a share of {one.size}", share, "", None, FEW, "below"))
         told.append(Measured(f"codes in use{of}, of {one.size}", one.used))
-        poor = poor or share < _POOR
-    if not poor:
+    if not any(one.few for one in exam.codes):
         return Sound(name, "most codes are in use", tuple(told))
+    dead = any(one.few and one.dead for one in exam.codes)
     words = (
-        "Codes are dead: little of the codebook is in use. A uniform prior charges log K for every code all the same, "
-        "and the decoder gets no more than the few that live can say."
+        "Codes are dead: little of the codebook is in use."
+        if dead
+        else (
+            "A few codes have most of the places. The codebook has collapsed, unless most places look alike, as the "
+            "margins of digits do."
+        )
     )
-    return Diagnosis("dead_codes", "serious", words, tuple(told), tuple(against_dead_codes(facts)))
+    words += (
+        " A uniform prior charges log K for every code all the same, and the decoder gets no more than the few that "
+        "live can say."
+    )
+    severity = "serious" if dead else "warning"
+    return Diagnosis("dead_codes", severity, words, tuple(told), tuple(against_dead_codes(facts)))
 
 
 def amortised(exam: Exam, facts: Facts) -> Answer:

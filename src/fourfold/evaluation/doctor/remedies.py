@@ -4,6 +4,8 @@ __all__ = ["against_collapse", "against_dead_codes", "against_dead_levels", "cal
 
 from .facts import Facts
 
+_LONGER = ("longer training, or a higher learning rate: a decoder that is no use yet leaves z idle at first",)
+
 
 def for_more_rate(facts: Facts) -> list[str]:
     """Where the objective holds the rate back."""
@@ -16,7 +18,7 @@ def for_more_rate(facts: Facts) -> list[str]:
     return ["smaller weights on the penalties of the objective"]
 
 
-def against_collapse(facts: Facts, autoregressive: bool) -> list[str]:
+def against_collapse(facts: Facts, autoregressive: bool, codes: bool = False) -> list[str]:
     """Where the latents are given up, in the order of promise."""
     flags, tried = facts.flags, []
     if "beta_schedule" in flags:
@@ -31,12 +33,14 @@ def against_collapse(facts: Facts, autoregressive: bool) -> list[str]:
         tried.append("a smaller window: --window 4,2 lets each pixel see less, and leaves the rest for z to tell")
     elif autoregressive and "word_dropout" not in flags:
         tried.append("a decoder that sees less of its own output: fewer layers, a smaller window")
+    if codes:  # their rate is −log p(z), without a width to commit: the codebook and the training are left
+        return [*tried, *_LONGER, *against_dead_codes(facts)]
     strong = " (with this decoder: fourfold.Recipe with objective FreeBits(nats) in Python)" if autoregressive else ""
     tried.append(f"free bits: recipe free_bits_vae{strong}: a rate that costs nothing is not given up")
     prior = " (with this decoder: prior AR1(…) in Python)" if autoregressive else ""
     tried.append(f"a committed rate: recipe delta_vae{prior}")
     if not autoregressive:
-        tried.append("longer training, or a higher learning rate: a decoder that is no use yet leaves z idle at first")
+        tried += _LONGER
     return tried
 
 
@@ -55,9 +59,13 @@ def against_dead_levels(facts: Facts, upward: bool) -> list[str]:
 
 def against_dead_codes(facts: Facts) -> list[str]:
     """Where most of a codebook is never taken."""
-    tried = ["a start by k-means, and dead codes set anew from data"]
+    if facts.flags.get("quantiser") == "fsq":
+        return ["a smaller grid: --levels"]
+    tried = []
     if facts.flags.get("codebook") == "loss":
-        tried = ["--codebook ema: running means, which start by k-means and set dead codes anew from data"]
+        tried.append("--codebook ema: running means, which start by k-means and set dead codes anew from data")
+    elif "codebook" not in facts.flags:
+        tried.append("a start by k-means, and dead codes set anew from data")
     tried.append(
         "finite scalar quantisation, which has no codebook to die" + ": --quantiser fsq" * ("quantiser" in facts.flags)
     )
