@@ -1,5 +1,7 @@
 """``sample``, ``reconstruct``, ``traverse``, ``interpolate`` and ``report`` of models with several levels."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,11 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+import fourfold as ff
 from fourfold import pictures
 from fourfold.cli import main
 from fourfold.data import Split
-from fourfold.runs import Run
-from fourfold.runs.levels import Moving, Resampling, Way, draw_interpolation, draw_level_traversal, draw_resampled
+from fourfold.runs import Run, levels
+from fourfold.runs.levels import (
+    Moving,
+    Resampling,
+    Way,
+    draw_interpolation,
+    draw_kept,
+    draw_level_traversal,
+    draw_resampled,
+)
 
 SMALL = ["--hidden", "16", "--epochs", "1", "--quiet", "--no-report"]
 SHAPES = {
@@ -125,6 +136,52 @@ def test_flat_models_have_a_way_too(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["sample", str(run), "-n", "2", "--temperature", "0.5"]) == 0
 
 
+def test_pictures_of_other_levels_do_not_replace_each_other(
+    hierarchies: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Path(shutil.copytree(hierarchies["variational_ladder"], tmp_path / "run"))
+    for words, name in (
+        (["interpolate"], "interpolation.png"),
+        (["interpolate", "--level", "2"], "interpolation2.png"),
+        (["reconstruct", "--keep-top", "1", "--draws", "1"], "resampled_top1.png"),
+        (["reconstruct", "--keep-bottom", "1", "--draws", "1"], "resampled_bottom1.png"),
+        (["traverse", "--level", "2"], "traversal2.png"),
+    ):
+        assert main([words[0], str(run), *words[1:]]) == 0
+        assert capsys.readouterr().out == f"{run / 'pictures' / name}\n" and (run / "pictures" / name).is_file()
+
+
+def test_what_was_observed_is_shown_as_it_was(tmp_path: Path, drawn: Any) -> None:
+    recipe = ff.recipes.structured_cvae(observed=2, latent=2, hidden=(8,))
+    run = ff.fit(recipe, ff.data.digits(), epochs=1, out=tmp_path / "r", quiet=True)
+    row = levels._row(run, "test", 3, 0)
+    assert row.mask is not None
+    seen = (row.mask == 0).expand_as(row.x[0]).numpy()
+    draw_level_traversal(run, Moving(index=3))
+    assert (drawn.moves[0][..., seen] == row.x[0].numpy()[seen]).all()
+    draw_interpolation(run, Way(1, 4, 3))
+    assert (drawn.interpolations[1][..., seen] == drawn.interpolations[0][0][seen]).all()
+    assert drawn.interpolations[4] == ["The condition c is that of row 1 all the way; row 4 has another."]
+    draw_interpolation(run, Way(1, 1, 3))
+    assert drawn.interpolations[4] == []
+
+
+def test_what_was_observed_is_kept_when_levels_are_drawn_anew(
+    hierarchies: dict[str, Path], tmp_path: Path, drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, plain = Run.open(hierarchies["hvae"]), levels._rows
+    mask = torch.ones(1, 8, 8)
+    mask[:, 4:] = 0
+    monkeypatch.setattr(levels, "_rows", lambda *given: replace(plain(*given), mask=mask))
+    for draw in (
+        lambda: draw_resampled(run, Resampling(top=1, draws=2), 3, out=tmp_path / "x.png"),
+        lambda: draw_kept(run, 3, out=tmp_path / "x.png"),
+    ):
+        draw()
+        x, made = drawn.resampled[:2]
+        assert (made[..., 4:, :] == x[:, None, :, 4:]).all() and (made[..., :4, :] != x[:, None, :, :4]).any()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -132,6 +189,9 @@ def test_flat_models_have_a_way_too(run: Path, tmp_path: Path, capsys: pytest.Ca
         (["reconstruct", "--keep-top", "1", "--keep-bottom", "1"], "give one of keep_top and keep_bottom"),
         (["reconstruct", "--keep-bottom", "1"], "x sees the lowest level alone"),
         (["reconstruct", "--keep-top", "1", "--draws", "0"], "draws"),
+        (["reconstruct", "--draws", "2"], "--draws: without --keep-top or --keep-bottom nothing is drawn anew"),
+        (["reconstruct", "--temperature", "0.5"], "--temperature: without --keep-top or --keep-bottom"),
+        (["traverse", "--channels"], "channels: level 1 is a vector, and no maps"),
         (["traverse", "--level", "3"], "level: wanted from 1 (the top) to 2, got 3"),
         (["traverse", "--level", "1", "--index", "-1"], "index must be from 0"),
         (["interpolate", "--to", "100000"], "index must be from 0"),

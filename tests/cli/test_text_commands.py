@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fourfold.cli import main
+from fourfold.models import Model
 
 LINES = [f"{who} {did} the {what} ." for who in ("a", "b", "c c") for did in ("saw", "ate") for what in ("dog", "tree")]
 SMALL = ["--embedding", "4", "--hidden", "6", "--epochs", "1", "--batch-size", "8", "--quiet", "--no-report"]
@@ -45,6 +46,27 @@ def test_samples_and_reconstructions_are_text(sentences: Path, tmp_path: Path, c
     assert [line.split()[0] for line in said] == ["data", "model"] * 2 and said[0].removeprefix("data   ") in LINES
 
 
+def test_the_temperature_of_sentences_is_of_their_latents(sentences: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, plain = [], Model.sample
+
+    def kept(self: Model, *words: object, **more: object) -> object:
+        given.append(more["temperature"])
+        return plain(self, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "sample", kept)
+    assert main(["sample", str(sentences), "-n", "2", "--temperature", "0.5"]) == 0
+    assert given == [0.5]
+
+
+def test_a_model_without_latents_has_no_temperature(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "lm"
+    assert main(["train", "rnn_lm", "--data", str(text), "--out", str(folder), *SMALL]) == 0
+    assert main(["sample", str(folder), "-n", "2", "--temperature", "1"]) == 0
+    for out in ([], ["--out", str(tmp_path / "x.npz")]):
+        assert main(["sample", str(folder), "-n", "2", "--temperature", "0.5", *out]) == 2
+        assert "temperature: this model has no latents" in capsys.readouterr().err
+
+
 def test_numbers_of_sentences(sentences: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["evaluate", str(sentences), "--importance-samples", "5", "--quiet"]) == 0
     said = capsys.readouterr().out
@@ -63,6 +85,13 @@ def test_numbers_of_sentences(sentences: Path, text: Path, tmp_path: Path, capsy
         (["traverse", "RUN"], "this run is of sentences, which make no picture"),
         (["sample", "RUN", "--out", "a.png"], "wanted a name that ends in .txt, got 'a.png'"),
         (["sample", "RUN", "--label", "1"], "not conditioned on a label"),
+        (["sample", "RUN", "--draw"], "--draw: sentences are draws in any case"),
+        (["sample", "RUN", "--temperature", "1,1"], "one for each of the 1 levels"),
+        (["reconstruct", "RUN", "--keep-top", "1"], "--keep-top: nothing is drawn anew when sentences"),
+        (["reconstruct", "RUN", "--keep-bottom", "1"], "--keep-bottom: nothing is drawn anew when sentences"),
+        (["reconstruct", "RUN", "--draws", "2"], "--draws: nothing is drawn anew when sentences"),
+        (["reconstruct", "RUN", "--temperature", "1"], "--temperature: nothing is drawn anew when sentences"),
+        (["train", "rnn_lm", "--data", "TEXT", "--size", "8"], "size is of images, and this is text"),
         (["compress", "RUN", "a.ff"], "its model is of sentences, and only images are coded"),
         (["score", "RUN", "--data", "digits", "--out", "a.csv"], "this model takes sentences, and digits holds none"),
         (["train", "vae", "--data", "TEXT"], "Take sentence_vae or rnn_lm"),

@@ -114,6 +114,13 @@ def test_what_is_no_text(unchecked: None, tmp_path: Path) -> None:
         from_lines(["a", "b"])
     with pytest.raises(ValueError, match="a line of 1,001 words"):
         from_lines(["a " * 1001], split="all")
+    (tmp_path / "long.txt").write_text("\n".join(["a b", "", "a " * 1001 + ".", "c d"]))
+    with pytest.raises(ValueError, match=r"line 3 is a line of 1,002 words. Put each of its sentences on a line"):
+        load(tmp_path / "long.txt")
+    with pytest.raises(ValueError, match="test line 2 is a line of 1,001 words"):
+        from_lines({"train": ["a"], "test": ["a", "a " * 1001]})
+    with pytest.raises(ValueError, match=r"size is of images, and this is text. Leave it out"):
+        load(tmp_path / "long.txt", size=8)
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match="wanted UTF-8 text"):
         load(tmp_path / "latin.txt")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import fourfold as ff
+from fourfold.cli import main
 from fourfold.data import DataSpec
 from fourfold.evaluation import Annealing, CodeUse, ais, evidence, inference_gaps
 from fourfold.models import VQVAE
@@ -136,7 +137,7 @@ def test_what_does_not_fit_is_refused(unchecked: None) -> None:
         ({"quantiser": "lfq"}, "quantiser"),
         ({"prior": "normal"}, "prior"),
         ({"network": "residual"}, "network"),
-        ({"places": (3, 3)}, "that halving leads to"),
+        ({"places": (3, 3)}, "places: wanted .* image of 8 × 8: 8,8, 4,4, 2,2, 1,1; got 3,3"),
         ({"places": (4,)}, "wanted height,width"),
         ({"prior_share": 1.0}, "prior_share"),
         ({"prior_share": 0.0}, "prior_share"),
@@ -192,6 +193,12 @@ def test_pictures_and_the_page_show_the_codebook(run: ff.Run) -> None:
     assert images.shape == (4, 1, 8, 8) and title == "Samples: means of p(x|z), z from the prior"
     with pytest.raises(ValueError, match="traverse: the latents of this model are codes"):
         draw_traversal(run)
+
+
+def test_no_command_walks_between_codes(run: ff.Run, capsys: pytest.CaptureFixture) -> None:
+    for words in (["traverse"], ["traverse", "--level", "1", "--channels"], ["interpolate"]):
+        assert main([words[0], str(run.path), *words[1:]]) == 2
+        assert f"{words[0]}: the latents of this model are codes" in capsys.readouterr().err
 
 
 def test_what_needs_latents_that_move_is_refused_with_the_reason(run: ff.Run, unchecked: None) -> None:

@@ -103,7 +103,7 @@ def data(words: Sequence[str]) -> int:
         print("".join(f"    {line}\n" for line in about + ([] if row["present"] else [row["how"]])))
     print(
         f"Data files are looked for in {data_root(given.data_dir)} (--data-dir or FOURFOLD_DATA changes it).\n"
-        "The first split is the default one. train --data takes an .npy or .npz file, a folder or zip of images,\n"
-        "or hf:owner/name too."
+        "The first split is the default one. train --data takes an .npy, .npz or .txt file, a folder or zip of\n"
+        "images, or hf:owner/name too."
     )
     return 0

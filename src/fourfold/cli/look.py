@@ -34,8 +34,10 @@ def sample(words: Sequence[str]) -> int:
     path = target(given.out, ".png", ".npz", ".txt") if given.out else None
     run = open_run(given)
     _warn_of_no_prior(run)
+    if run.vocabulary is not None and given.draw:
+        raise ValueError("--draw: sentences are draws in any case. Leave it out.")
     if run.vocabulary is not None and not (path and path.suffix == ".npz"):
-        return _tell(_sentences(run, given.n, given.label, given.seed), path)
+        return _tell(_sentences(run, given), path)
     _refuse_text(path)
     print(_write_samples(run, given, path))
     return 0
@@ -52,9 +54,9 @@ def reconstruct(words: Sequence[str]) -> int:
     parser.add_argument("--keep-top", type=int, metavar="K", help=help_text)
     help_text = "keep the K lower levels as inferred, and draw those above from the prior"
     parser.add_argument("--keep-bottom", type=int, metavar="K", help=help_text)
-    parser.add_argument("--draws", type=int, default=6, metavar="N", help="with either, of each datum (default 6)")
+    parser.add_argument("--draws", type=int, metavar="N", help="with either, of each datum (default 6)")
     help_text = "with either, factor on the deviations of what is drawn: one for all levels, or 1,1,0.7 from the top"
-    parser.add_argument("--temperature", default="1", metavar="T", help=help_text)
+    parser.add_argument("--temperature", metavar="T", help=help_text)
     parser.add_argument("--out", metavar="FILE", help="a .png; a .txt of sentences")
     given = parser.read(words)
     positive_int(given.n, "reconstruct: n")
@@ -62,6 +64,7 @@ def reconstruct(words: Sequence[str]) -> int:
     from ..runs.gallery import draw_reconstructions
 
     run, part = subject(open_run(given), given)
+    _refuse_what_cannot_act(given, run.vocabulary is not None)
     if run.vocabulary is not None:
         from ..runs.sentences import reconstructed
 
@@ -73,7 +76,8 @@ def reconstruct(words: Sequence[str]) -> int:
         return 0
     from ..runs.levels import Resampling, draw_resampled
 
-    how = Resampling(given.keep_top, given.keep_bottom, given.draws, _temperature(given.temperature))
+    draws, heat = 6 if given.draws is None else given.draws, _temperature(given.temperature or "1")
+    how = Resampling(given.keep_top, given.keep_bottom, draws, heat)
     print(draw_resampled(run, how, given.n, given.seed, path, part))
     return 0
 
@@ -95,7 +99,7 @@ def traverse(words: Sequence[str]) -> int:
 
     run, part = subject(open_run(given), given)
     flat = len(run.model.latent_shapes) == 1 and len(run.model.latent_shapes[0]) == 1
-    if flat and given.level is None and not given.channels:
+    if flat and given.level in (None, 1) and not given.channels:
         print(draw_traversal(run, given.index, given.seed, path, part))
     else:
         how = Moving(1 if given.level is None else given.level, given.index, channels=given.channels)
@@ -152,12 +156,26 @@ def _temperature(text: str) -> float | list[float]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _sentences(run: "Run", n: int, label: int | None, seed: int) -> list[str]:
+def _refuse_what_cannot_act(given: argparse.Namespace, sentences: bool) -> None:
+    """Refuses the options of reconstruct that would change nothing."""
+    kept = given.keep_top is not None or given.keep_bottom is not None
+    for name in ("keep_top", "keep_bottom", "draws", "temperature"):
+        flag = "--" + name.replace("_", "-")
+        if getattr(given, name) is not None and sentences:
+            raise ValueError(f"{flag}: nothing is drawn anew when sentences are reconstructed. Leave it out.")
+        if getattr(given, name) is not None and not kept:
+            raise ValueError(f"{flag}: without --keep-top or --keep-bottom nothing is drawn anew. Add one of them.")
+
+
+def _sentences(run: "Run", given: argparse.Namespace) -> list[str]:
+    from ..runs.levels import check_temperature
     from ..runs.sentences import sampled
 
-    if label is not None:
+    if given.label is not None:
         raise ValueError("label was given, but this model is not conditioned on a label. Leave it out.")
-    return sampled(run, n, seed)
+    heat = _temperature(given.temperature)
+    check_temperature(heat, len(run.model.latent_shapes), "sample")
+    return sampled(run, given.n, given.seed, heat)
 
 
 def _tell(lines: Sequence[str], path: Path | None) -> int:

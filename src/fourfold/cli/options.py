@@ -27,7 +27,12 @@ OPTIONS = tuple(f.name for f in fields(Training))
 _Flag = tuple[str, Any, Any, str]
 _OWN: tuple[_Flag, ...] = (
     ("recipe", str, None, "what to train, where it does not follow the word train (in a --config file)"),
-    ("data", str, "digits", "a name of fourfold data, an .npy or .npz file, a folder or zip of images, hf:owner/name"),
+    (
+        "data",
+        str,
+        "digits",
+        "a name of fourfold data, .npy, .npz or .txt file, folder or zip of images, hf:owner/name",
+    ),
     ("data_dir", str, None, "where the files of known data are; else $FOURFOLD_DATA, else the cache folder"),
     ("split", str, None, "how data are split, such as burda or vamp; else the first that fourfold data names"),
     ("size", tuple[int, ...], None, "pixels, or height,width, to resize images of your own to"),

@@ -75,6 +75,8 @@ def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[i
         sources = zip_sources(path, str(path), f"{stat.st_size}|{stat.st_mtime_ns}")
         return from_sources(sources, str(path), split, seed, size)
     if path.name.lower().endswith((".txt", ".txt.gz")):
+        if size is not None:
+            raise ValueError(f"{path}: size is of images, and this is text. Leave it out.")
         return from_text(path, split, seed)
     if suffix not in (".npy", ".npz"):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Text as a data set: a sentence a line, its words as numbers."""
 
-__all__ = ["from_lines", "from_text", "lines_of", "sentences_parts"]
+__all__ = ["from_lines", "from_text", "sentences_parts"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from .._checks import choice
 from .dataset import DataSet, Split
 from .locate import content
 from .splits import shuffled
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, split_words
 
 _LONGEST = 1000  # words: more in one line is a text without lines
 
@@ -58,25 +58,41 @@ def from_text(path: Path, split: str | None = None, seed: int = 0) -> DataSet:
     """
     data, md5 = content(path)
     name = path.name.removesuffix(".gz").removesuffix(".txt")
-    found = lines_of(data, str(path))
-    return _assembled(name, found, split, seed, ("words", _MIN_COUNT), {"source": str(path), "checksum": md5})
+    return _assembled(
+        name, _every_line(data, str(path)), split, seed, ("words", _MIN_COUNT), {"source": str(path), "checksum": md5}
+    )
 
 
 def sentences_parts(found: Mapping[str, tuple[bytes, str]], seed: int) -> tuple[Split, Split, Split, Vocabulary]:
     """The three files of tokenised sentences."""
     names = ("train", "validation", "test")
-    lines = {part: lines_of(data, file) for part, (file, (data, _)) in zip(names, found.items(), strict=True)}
-    splits, vocabulary = _encoded(lines, ("blanks", _MIN_COUNT), "sentences")
+    every = {part: _every_line(data, file) for part, (file, (data, _)) in zip(names, found.items(), strict=True)}
+    _refuse_long(every, "blanks", "sentences")
+    lines = {part: [line for line in given if line] for part, given in every.items()}
+    splits, vocabulary = _encoded(lines, ("blanks", _MIN_COUNT))
     return splits["train"], splits["validation"], splits["test"], vocabulary
 
 
-def lines_of(data: bytes, name: str) -> list[str]:
-    """The lines of a text that hold anything, without blanks at their ends."""
+def _every_line(data: bytes, name: str) -> list[str]:
+    """The lines of a text, without blanks at their ends."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: wanted UTF-8 text, a sentence a line ({error}). Save it as UTF-8.") from None
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    return [line.strip() for line in text.split("\n")]
+
+
+def _refuse_long(parts: Mapping[str, Sequence[str]], rule: str, name: str) -> None:
+    """Refuses a line of more words than a sentence has, by its number in the text."""
+    for part, lines in parts.items():
+        for i, line in enumerate(lines, 1):
+            words = len(split_words(line, rule)) if len(line) > _LONGEST else 0
+            if words > _LONGEST:
+                where = f"line {i}" if len(parts) == 1 else f"{part} line {i}"
+                raise ValueError(
+                    f"data {name!r}: wanted a sentence a line, of at most {_LONGEST:,} words, and {where} is a line of "
+                    f"{words:,} words. Put each of its sentences on a line of its own."
+                )
 
 
 def _assembled(
@@ -90,8 +106,9 @@ def _assembled(
     given = isinstance(lines, Mapping)
     allowed = ("given",) if given else ("random", "all")
     split = choice(split or allowed[0], allowed, f"data {name!r}: split")
+    _refuse_long(lines if isinstance(lines, Mapping) else {"train": lines}, how[0], name)
     parts = _full(lines, name) if isinstance(lines, Mapping) else _cut(_full({"train": lines}, name), split, seed, name)
-    splits, vocabulary = _encoded(parts, how, name)
+    splits, vocabulary = _encoded(parts, how)
     seeded = {"seed": seed} if split == "random" else {}
     held = splits.get("validation"), splits.get("test")
     told = {"split": split, **seeded, **protocol, "vocabulary": {**vocabulary.protocol, "min_count": how[1]}}
@@ -120,14 +137,12 @@ def _cut(parts: dict[str, list[str]], split: str, seed: int, name: str) -> dict[
     return {part: [lines[i] for i in which] for part, which in zip(("train", "validation", "test"), rows, strict=True)}
 
 
-def _encoded(parts: Mapping[str, list[str]], how: tuple[str, int], name: str) -> tuple[dict[str, Split], Vocabulary]:
+def _encoded(parts: Mapping[str, list[str]], how: tuple[str, int]) -> tuple[dict[str, Split], Vocabulary]:
     """Every part as rows of one length, and the words: known are those that training holds often enough."""
     others = (line for part, lines in parts.items() if part != "train" for line in lines)
     vocabulary = Vocabulary.of(parts["train"], *how, more=others)
     rows = {part: vocabulary.encode(lines) for part, lines in parts.items()}
     longest = max(x.shape[1] for x in rows.values())
-    if longest - 1 > _LONGEST:
-        raise ValueError(f"data {name!r}: wanted a sentence a line, got a line of {longest - 1:,} words.")
     return {
         part: Split(vocabulary.encode(lines, longest)) if rows[part].shape[1] < longest else Split(rows[part])
         for part, lines in parts.items()

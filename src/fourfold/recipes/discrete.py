@@ -72,6 +72,8 @@ def vq_vae(
     """
     made = _quantiser(quantiser, levels, Codebook(codes, dim, codebook), commitment)
     (up, down), vectors = _networks(data, network, hidden), (made.dim, *_places(data, network, places))
+    if network == "convolutional" and not (encoder and decoder):
+        _check_halved(data.shape[1:], vectors[1:])
     p_x = likelihood_for(data, likelihood)(decoder or down, vectors, data.shape)
     parts = (point(encoder or up, data.shape, vectors), made, p_x)
     return _recipe(parts, prior, PixelStacks(layers, filters, 3, 5), prior_share)
@@ -101,6 +103,25 @@ def _places(data: DataSpec, network: str, places: tuple[int, ...]) -> Shape:
     if network == "dense":
         return as_shape(places or (1, 32), "vq_vae: places")
     return as_shape(places or tuple(max(side // 4, 1) for side in data.shape[1:]), "vq_vae: places")
+
+
+def _check_halved(image: Shape, places: Shape) -> None:
+    """Refuses a map that halving the image does not lead to, nor the other way round."""
+    from_image, from_places = _halvings(image), _halvings(places)
+    if places not in from_image and image not in from_places:
+        possible = ", ".join(",".join(map(str, pair)) for pair in from_image)
+        raise ValueError(
+            f"vq_vae: places: wanted height,width that halving leads to from an image of {image[0]} × {image[1]}: "
+            f"{possible}; got {places[0]},{places[1]}."
+        )
+
+
+def _halvings(sides: Shape) -> list[Shape]:
+    """Height and width, halved again and again."""
+    found = [sides]
+    while min(found[-1]) > 1:
+        found.append(tuple(side // 2 for side in found[-1]))
+    return found
 
 
 def _recipe(parts: tuple[Conditional, Quantiser, Conditional], prior: str, stacks: PixelStacks, share: float) -> Recipe:

@@ -28,7 +28,7 @@ from ..evaluation import CodeUse
 from ..models import Model
 from ..noise import Noise
 from ..priors import AR1
-from .levels import check_temperature, level_pictures, told_temperature
+from .levels import check_temperature, level_pictures, refuse_codes, told_temperature, with_observed
 from .report import Passage, Picture, Report, ways_back, write_report
 from .sentences import passages, refuse_sentences
 
@@ -98,7 +98,7 @@ def samples(
         seen = _first(run, "test" if "test" in run.dataset().parts else "train", n)
         again = torch.arange(n, device=model.device) % len(seen.x)
         made = drawn(c=None if seen.c is None else seen.c[again])
-        return _array(_with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
+        return _array(with_observed(made, seen.x[again], seen.mask)), title + ", beside the observed part"
     return _array(drawn(c=c)), title
 
 
@@ -117,7 +117,7 @@ def draw_reconstructions(
     refuse_sentences(run, "reconstruct")
     batch = _first(run, split, n, seed)
     x_hat = run.model.reconstruct(batch.x, batch.c, Noise(seed, stream="x", device=run.model.device))
-    x_hat = _with_observed(x_hat, batch.x, batch.mask)
+    x_hat = with_observed(x_hat, batch.x, batch.mask)
     return _written(run, "reconstructions.png", out, pictures.reconstructions(_array(batch.x), _array(x_hat)))
 
 
@@ -129,11 +129,7 @@ def draw_traversal(
     In a hierarchy they are those of the top level; the levels below stay where that row has them.
     """
     refuse_sentences(run, "traverse")
-    if _code_counts(run, split, 1) is not None:
-        raise ValueError(
-            "traverse: the latents of this model are codes: names without an order, so there is nothing between two of "
-            "them to walk through. Look at fourfold reconstruct, or at the codebook in the report."
-        )
+    refuse_codes(run, "traverse")
     kl, committed = _kl(run), _committed(run)
     order = _order(kl, committed)[:_ROWS]
     rows = run.split(split).x
@@ -149,7 +145,7 @@ def draw_traversal(
         moved[row, :, int(latent)] = values
     moved = moved.reshape(-1, *top.shape[1:])
     codes = (moved, *(code.expand(len(moved), *code.shape[1:]) for code in below))
-    made = _with_observed(_decoded(run, codes, c), batch.x[index], batch.mask)
+    made = with_observed(_decoded(run, codes, c), batch.x[index], batch.mask)
     images = _array(made).reshape(len(order), _STEPS, *run.split(split).shape)
     fixed = None if committed is None else committed[order]
     drawn = pictures.traversal(images, order, kl[order], values.cpu().numpy(), fixed)
@@ -291,11 +287,6 @@ def _first(run: "Run", split: str, n: int, seed: int = 0) -> Batch:
 def _decoded(run: "Run", z: tuple[Tensor, ...], c: Tensor | None) -> Tensor:
     z = tuple(level.to(run.model.device, run.model.dtype) for level in z)
     return run.model.decode(z, None if c is None else c.expand(len(z[0]), *c.shape[1:]))
-
-
-def _with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
-    """What the model made where it predicts, and the data where it was given them."""
-    return made if mask is None else mask * made + (1 - mask) * x
 
 
 @torch.no_grad()

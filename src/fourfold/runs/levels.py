@@ -10,7 +10,9 @@ __all__ = [
     "draw_level_traversal",
     "draw_resampled",
     "level_pictures",
+    "refuse_codes",
     "told_temperature",
+    "with_observed",
 ]
 
 from collections.abc import Callable, Sequence
@@ -26,7 +28,7 @@ from torch import Tensor
 from .. import pictures
 from .._checks import positive_int
 from ..data import Batch, Split
-from ..distributions import Distribution
+from ..distributions import Distribution, OneHot
 from ..models import at_units, fixed, heated, prior_units, slerp
 from ..noise import Noise
 from .sentences import refuse_sentences
@@ -113,12 +115,14 @@ def draw_resampled(
     pick = fixed([part if i in kept else None for i, part in enumerate(z)], heated(how.temperature, noise))
     made = [model.reconstruct(batch.x, batch.c, noise)]
     made += [_shown(model.generate(len(batch.x), batch.c, pick).p_x, noise) for _ in range(draws)]
+    made = [with_observed(one, batch.x, batch.mask) for one in made]
     columns = ["x̂", *(f"{i}" for i in range(1, draws + 1))]
     notes = ["x̂: the reconstruction, every level at the centre of q(z|x)."]
     if all(one.equal(made[0]) for one in made[1:]):
         notes.append("All draws are the same: what was drawn anew has no part in x.")
     drawn = pictures.resampled(_array(batch.x), _array(torch.stack(made, 1)), columns, said, notes)
-    return _written(run, "resampled.png", out, drawn)
+    name = f"resampled_bottom{how.bottom}.png" if how.top is None else f"resampled_top{how.top}.png"
+    return _written(run, name, out, drawn)
 
 
 @torch.no_grad()
@@ -133,7 +137,8 @@ def draw_kept(run: "Run", n: int = 6, seed: int = 0, out: str | Path | None = No
     made = []
     for top in tops:
         pick = fixed([part if i < top else None for i, part in enumerate(z)], heated(1.0, noise))
-        made.append(_shown(model.generate(len(batch.x), batch.c, pick).p_x, noise))
+        shown = _shown(model.generate(len(batch.x), batch.c, pick).p_x, noise)
+        made.append(with_observed(shown, batch.x, batch.mask))
     columns = [f"level{'s' * (k > 1)} {'1' if k == 1 else f'1–{k}'}" for k in tops]
     title = "The upper levels as inferred from x, those below drawn from p"
     drawn = pictures.resampled(_array(batch.x), _array(torch.stack(made, 1)), columns, title)
@@ -152,10 +157,13 @@ def draw_level_traversal(
     """
     refuse_sentences(run, "traverse")
     model, at = run.model, _level(run, how.level, "traverse")
+    refuse_codes(run, "traverse")
     units, batch = _units(run, _row(run, split, how.index, seed))
     cost, unit = _cost(run, split, at)
     shape = model.latent_shapes[at]
-    spatial = how.channels and len(shape) == 3
+    spatial = how.channels
+    if spatial and len(shape) != 3:
+        raise ValueError(f"traverse: channels: level {how.level} is a vector, and no maps. Leave it out.")
     parts = cost.reshape(shape[0], -1).sum(1) if spatial else cost.reshape(-1)
     order = np.argsort(-parts, kind="stable")[: how.rows]
     values = torch.linspace(-3, 3, _STEPS, dtype=units[at].dtype, device=model.device)
@@ -166,14 +174,14 @@ def draw_level_traversal(
     many = len(order) * _STEPS
     given = [part.expand(many, *part.shape[1:]) for part in units]
     given[at] = moved.reshape(many, *shape)
-    images = _array(_made(run, given, batch.c)).reshape(len(order), _STEPS, *batch.x.shape[1:])
+    images = _array(_made(run, given, batch)).reshape(len(order), _STEPS, *batch.x.shape[1:])
     names = [f"{_name(int(one), shape, spatial)}  {parts[one]:.2f} {unit}".rstrip() for one in order]
     levels = len(model.latent_shapes)
     title = f"Level {how.level} of {levels}, {split} row {how.index}" if levels > 1 else f"{split} row {how.index}"
     what = "KL(q ‖ p) there, mean over data." if unit else "variance of a draw over data; the KL has no closed form."
     notes = [f"Beside each: {what} {_others(at, levels)}"]
     words = [f"{float(v):.2f}".rstrip("0").rstrip(".").replace("-", "−") for v in values]
-    name = "traversal.png" if levels == 1 else f"traversal{how.level}.png"
+    name = f"traversal{how.level if levels > 1 else ''}{'_channels' * spatial}.png"
     return _written(run, name, out, pictures.moves(images, names, words, title, notes))
 
 
@@ -182,12 +190,14 @@ def draw_interpolation(run: "Run", how: Way, seed: int = 0, out: str | Path | No
     """The way from one row of a split to another, along the line and along the arc between their latents.
 
     It goes from the centre of q(z | x) of the one to that of the other, level by level in units of the prior (the
-    latents themselves, where it is no diagonal Gaussian): with a standard normal prior these are the latents.
+    latents themselves, where it is no diagonal Gaussian): with a standard normal prior these are the latents. What the
+    model is given beside them (a label, a part of the image) is that of the first row all the way.
     """
     refuse_sentences(run, "interpolate")
     levels = len(run.model.latent_shapes)
     if not levels:
         raise ValueError("interpolate: this model has no latents: there is nothing between two data.")
+    refuse_codes(run, "interpolate")
     if how.steps < 2:
         raise ValueError(f"interpolate: steps must be at least 2, got {how.steps}.")
     only = None if how.level is None else _level(run, how.level, "interpolate")
@@ -201,13 +211,16 @@ def draw_interpolation(run: "Run", how: Way, seed: int = 0, out: str | Path | No
             else one.expand(how.steps, *one.shape[1:])
             for i, (one, other) in enumerate(zip(a, b, strict=True))
         ]
-        made.append(_array(_made(run, given, first.c)))
+        made.append(_array(_made(run, given, first)))
     ends = np.concatenate([_array(first.x), _array(last.x)])
     which = "" if only is None else f", level {how.level} of {levels} alone"
     title = f"From {split} row {how.start} to row {how.end}{which}"
     notes = [] if only is None else [_others(only, levels)]
+    if first.c is not None and last.c is not None and not first.c.equal(last.c):
+        notes.append(f"The condition c is that of row {how.start} all the way; row {how.end} has another.")
     drawn = pictures.interpolations(ends, np.stack(made), ["line", "arc"], title, notes)
-    return _written(run, "interpolation.png", out, drawn)
+    name = f"interpolation{'' if only is None or levels == 1 else how.level}.png"
+    return _written(run, name, out, drawn)
 
 
 def level_pictures(run: "Run", part: str, add: Callable[[str, str, Callable[[], Path]], None]) -> None:
@@ -259,7 +272,9 @@ def _kept(run: "Run", how: Resampling) -> tuple[range, str]:
 
 
 def check_temperature(temperature: float | Sequence[float], levels: int, owner: str) -> None:
-    """As many temperatures as levels, if there are several."""
+    """As many temperatures as levels, if there are several; none but 1 where there are no levels."""
+    if not levels and temperature != 1:
+        raise ValueError(f"{owner}: temperature: this model has no latents to be drawn by it. Leave it out.")
     if not isinstance(temperature, int | float) and len(temperature) != levels:
         raise ValueError(
             f"{owner}: temperature: wanted one number, or one for each of the {levels} levels from the top, got "
@@ -272,6 +287,22 @@ def told_temperature(temperature: float | Sequence[float]) -> str:
     if isinstance(temperature, int | float):
         return "" if temperature == 1 else f", at temperature {temperature:g}"
     return f", at temperatures {', '.join(f'{t:g}' for t in temperature)} from the top"
+
+
+def with_observed(made: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """What the model made where it predicts, and the data where it was given them."""
+    return made if mask is None else mask * made + (1 - mask) * x
+
+
+def refuse_codes(run: "Run", command: str) -> None:
+    """Refuses to move latents that are codes, and says why."""
+    row = _rows(run, "train", slice(1), 0)
+    levels = run.model.infer(row.x, row.c, lambda i, q: q.centre if i else q.centre[None], row.mask).levels
+    if any(isinstance(level.q, OneHot) for level in levels):
+        raise ValueError(
+            f"{command}: the latents of this model are codes: names without an order, so there is nothing between two "
+            "of them to walk through. Look at fourfold reconstruct, or at the codebook in the report."
+        )
 
 
 def _level(run: "Run", level: int, owner: str) -> int:
@@ -306,12 +337,12 @@ def _units(run: "Run", batch: Batch) -> tuple[list[Tensor], Batch]:
     return [part[0] for part in prior_units(trace.levels)], batch
 
 
-def _made(run: "Run", units: Sequence[Tensor], c: Tensor | None) -> Tensor:
-    """What the model makes of latents in units of the prior."""
-    n = len(units[0])
+def _made(run: "Run", units: Sequence[Tensor], row: Batch) -> Tensor:
+    """What the model makes of latents in units of the prior, beside what it observed of one row."""
+    n, c = len(units[0]), row.c
     many = None if c is None else c.expand(n, *c.shape[1:])
     p_x = run.model.generate(n, many, at_units(units)).p_x
-    return _shown(p_x, Noise(0, device=run.model.device))
+    return with_observed(_shown(p_x, Noise(0, device=run.model.device)), row.x, row.mask)
 
 
 def _cost(run: "Run", split: str, at: int) -> tuple[np.ndarray, str]:

@@ -10,7 +10,7 @@ __all__ = [
     "vocabulary_of",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +67,11 @@ def _fitted(x: np.ndarray, length: int, part: str) -> np.ndarray:
     return made
 
 
-def sampled(run: "Run", n: int, seed: int = 0) -> list[str]:
-    """n sentences drawn from the model."""
+def sampled(run: "Run", n: int, seed: int = 0, temperature: float | Sequence[float] = 1.0) -> list[str]:
+    """n sentences drawn from the model, its latents with deviations times a temperature, or one for each level."""
     noise = Noise(seed, stream="samples", device=run.model.device)
-    return _text(run, run.model.sample(positive_int(n, "sample: n"), None, noise, mean=False))
+    drawn = run.model.sample(positive_int(n, "sample: n"), None, noise, mean=False, temperature=temperature)
+    return _text(run, drawn)
 
 
 @torch.no_grad()
