@@ -119,12 +119,12 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
     """The value to two digits of its standard error, and those; without one four digits, of whole numbers all.
 
     Example:
-        >>> rounded(-98.127, 0.2123), rounded(0.123456, None), rounded(10_000.0, None)
-        (('-98.13', '0.21'), ('0.1235', ''), ('10000', ''))
+        >>> rounded(-98.127, 0.2123), rounded(0.123456, None), rounded(10_000.0, None), rounded(5.18739, 3e-16)
+        (('-98.13', '0.21'), ('0.1235', ''), ('10000', ''), ('5.187', ''))
     """
     if not isfinite(value):
         return str(value), ""
-    if error and isfinite(error):
+    if error and isfinite(error) and error > 1e-9 * abs(value):  # below it is rounding, and no error of anything
         digits = max(0, 1 - floor(log10(error)))
         return f"{value:.{digits}f}", f"{error:.{digits}f}"
     return (f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"), ""

@@ -131,7 +131,7 @@ def test_a_way_begins_and_ends_at_the_reconstructions(hierarchies: dict[str, Pat
 
 def test_flat_models_have_a_way_too(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["interpolate", str(run), "--from", "2", "--to", "3"]) == 0
-    assert capsys.readouterr().out == f"{run / 'pictures/interpolation.png'}\n"
+    assert capsys.readouterr().out == f"{run / 'pictures/interpolation_2_3.png'}\n"
     assert main(["traverse", str(run), "--level", "1"]) == 0
     assert main(["sample", str(run), "-n", "2", "--temperature", "0.5"]) == 0
 
@@ -142,6 +142,7 @@ def test_pictures_of_other_levels_do_not_replace_each_other(
     run = Path(shutil.copytree(hierarchies["variational_ladder"], tmp_path / "run"))
     for words, name in (
         (["interpolate"], "interpolation.png"),
+        (["interpolate", "--from", "3", "--to", "1"], "interpolation_3_1.png"),
         (["interpolate", "--level", "2"], "interpolation2.png"),
         (["reconstruct", "--keep-top", "1", "--draws", "1"], "resampled_top1.png"),
         (["reconstruct", "--keep-bottom", "1", "--draws", "1"], "resampled_bottom1.png"),

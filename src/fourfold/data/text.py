@@ -43,7 +43,7 @@ def from_lines(
     Example:
         >>> data = from_lines(["a b", "b", "a a c"], split="all", min_count=2)
         >>> data
-        DataSet('text', shape=(4,), levels=None, classes=None, 4 of 5 words known, train 3)
+        DataSet('text', shape=(4,), levels=None, classes=None, 5 of 6 words known, train 3)
         >>> data.train.x.tolist()
         [[3, 4, 1, 0], [4, 1, 0, 0], [3, 3, 5, 1]]
     """

@@ -54,10 +54,12 @@ def level_rates(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     figure = blank(7.0, 3.4)
     axes = figure.add_subplot()
     tidy(axes, f"Rate of each level, {split}", "epoch", "nats per datum")
+    single = all(len(points) == 1 for points in levels.values())
+    dots: dict[str, Any] = {"marker": "o"} if single else {}  # a line through one point is not seen
     for i, points in sorted(levels.items()):
         place = ", the top" if i == 1 else ", the bottom" if i == max(levels) else ""
         label = f"level {i}{place}: {points[-1][1]:.2f}".replace("-", "−")
-        axes.plot(*zip(*points, strict=True), color=COLOURS[(i - 1) % len(COLOURS)], linewidth=1.5, label=label)
+        axes.plot(*zip(*points, strict=True), color=COLOURS[(i - 1) % len(COLOURS)], linewidth=1.5, label=label, **dots)
     lowest = min(y for points in levels.values() for _, y in points)
     axes.set_ylim(bottom=min(0.0, 1.05 * lowest))
     axes.legend(

@@ -23,7 +23,7 @@ class UniformCodes(Prior):
 
     Example:
         >>> UniformCodes((1, 7, 7), 64)().log_prob(torch.zeros(1, 7, 7, dtype=torch.long))
-        tensor(-203.7864)
+        tensor(-203.7852)
     """
 
     even: Tensor

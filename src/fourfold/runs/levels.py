@@ -219,7 +219,9 @@ def draw_interpolation(run: "Run", how: Way, seed: int = 0, out: str | Path | No
     if first.c is not None and last.c is not None and not first.c.equal(last.c):
         notes.append(f"The condition c is that of row {how.start} all the way; row {how.end} has another.")
     drawn = pictures.interpolations(ends, np.stack(made), ["line", "arc"], title, notes)
-    name = f"interpolation{'' if only is None or levels == 1 else how.level}.png"
+    # The rows stand in the name: the report's own picture of rows 0 and 1 takes the place of no other.
+    rows = "" if (how.start, how.end) == (0, 1) else f"_{how.start}_{how.end}"
+    name = f"interpolation{'' if only is None or levels == 1 else how.level}{rows}.png"
     return _written(run, name, out, drawn)
 
 
