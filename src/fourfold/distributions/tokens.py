@@ -63,7 +63,7 @@ class TokenSequence(Distribution):
     r"""A sequence of tokens, one after the other, up to its <eos>: a probability mass, in nats per sequence.
 
     .. math:: \log p(x) = \sum_{t=1}^{n+1} \log p(x_t \mid x_{<t}, \text{what is given}), \qquad
-        x_{n+1} = \text{<eos>}
+        x_{n+1} = \mathrm{eos}
 
     An event is the first T tokens as numbers, filled up with <pad> behind <eos>, which counts for nothing: however
     much of it there is, log p(x) is the same. A row of T words without <eos> has the mass of all sequences that begin
