@@ -71,11 +71,9 @@ def vq_vae(
         decoder: your own network, those vectors to the likelihood's raw numbers.
     """
     made = _quantiser(quantiser, levels, Codebook(codes, dim, codebook), commitment)
-    (up, down), vectors = _networks(data, network, hidden), (made.dim, *_places(data, network, places))
-    if network == "convolutional" and not (encoder and decoder):
-        _check_halved(data.shape[1:], vectors[1:])
-    p_x = likelihood_for(data, likelihood)(decoder or down, vectors, data.shape)
-    parts = (point(encoder or up, data.shape, vectors), made, p_x)
+    up, down = _networks(data, network, hidden)
+    z = (made.dim, *_places(data, network, places, own=bool(encoder and decoder)))
+    parts = point(encoder or up, data.shape, z), made, likelihood_for(data, likelihood)(decoder or down, z, data.shape)
     return _recipe(parts, prior, PixelStacks(layers, filters, 3, 5), prior_share)
 
 
@@ -96,13 +94,16 @@ def _networks(data: DataSpec, name: str, hidden: tuple[int, ...]) -> tuple[Netwo
     return made, made
 
 
-def _places(data: DataSpec, network: str, places: tuple[int, ...]) -> Shape:
-    """Height and width of the map of codes."""
+def _places(data: DataSpec, network: str, places: tuple[int, ...], *, own: bool) -> Shape:
+    """Height and width of the map of codes; those that only networks of one's own lead to are refused without."""
     if len(places) not in (0, 2):
         raise ValueError(f"vq_vae: places: wanted height,width such as 7,7, or nothing, got {places!r}.")
     if network == "dense":
         return as_shape(places or (1, 32), "vq_vae: places")
-    return as_shape(places or tuple(max(side // 4, 1) for side in data.shape[1:]), "vq_vae: places")
+    found = as_shape(places or tuple(max(side // 4, 1) for side in data.shape[1:]), "vq_vae: places")
+    if not own:
+        _check_halved(data.shape[1:], found)
+    return found
 
 
 def _check_halved(image: Shape, places: Shape) -> None:

@@ -135,7 +135,12 @@ def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | P
 
 def _same(key: str, was: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
     """Refuses another recipe or view; an argument that a recipe got since then has its default, as it had no other."""
-    if key == "recipe" and now["recipe"] == was["recipe"] and now["recipe"] is not None:
+    if key == "recipe" and now["recipe"] != was["recipe"]:
+        raise RunError(
+            f"resume: {path} was trained with recipe {was['recipe']}, now it is {now['recipe']}. Resume with that of "
+            "the run, or start a new one."
+        )
+    if key == "recipe" and now["recipe"] is not None:
         defaults = {name: value for name, value in now["arguments"].items() if name not in was["arguments"]}
         was, now = {**defaults, **was["arguments"]}, now["arguments"]
     differing = [name for name in was.keys() | now.keys() if was.get(name) != now.get(name)]

@@ -124,7 +124,9 @@ class Run:
             other = "best" if checkpoint == "last" else "last"
             fix = f"Training has not come to its first one. Train: fourfold train --resume {folder.path}"
             fix = f"Take the other: checkpoint {other}" if folder.checkpoint(other).exists() else fix
-            raise CheckpointError(f"{folder.path}: there is no {checkpoint} checkpoint. {fix}")
+            raise CheckpointError(
+                f"{folder.path}: there is no {checkpoint} checkpoint (no such file: {path.name}). {fix}"
+            )
         tensors, state = load_tensors(path, to_train=False)
         restore_module(self.model, weights(tensors), str(path))
         self.checkpoint = checkpoint

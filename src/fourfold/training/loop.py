@@ -299,9 +299,10 @@ class _Loop:
     def _settled(self) -> bool:
         """Whether the last stage's objective and model stand as they will at its end."""
         last = self.acts[-1]
-        step, moving = max(self.state.step - last.start - 1, 0), last.stage.moving  # the last that was taken
+        step, moving = self.state.step - last.start, last.stage.moving
         settled = self.step.objective.settled(step, last.end - last.start)
-        return settled and (moving is None or moving.settled(step, last.planned))
+        # The model stands as the last step that was taken had it.
+        return settled and (moving is None or moving.settled(max(step - 1, 0), last.planned))
 
     def _last_good(self) -> str:
         path = None if self.folder is None else self.folder / "checkpoints" / "last.safetensors"
