@@ -14,8 +14,8 @@ from ..noise import NoiseSource
 from .base import Conditionals, Distribution, Factorised, filled
 from .heads import Head
 
-# So many numbers of one layer at once, where draws need not be scored together.
-_AT_ONCE = 1 << 24
+# So many numbers of one layer at once, where draws need not be scored together: larger pieces wait for memory.
+_AT_ONCE = 1 << 21
 
 
 @runtime_checkable
