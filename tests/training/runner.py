@@ -2,7 +2,7 @@
 
 With a step given, the process kills itself with SIGKILL in the middle of it. The option ``duel`` trains the recipe of
 turns.py, ``codes`` a VQ-VAE, ``ladder`` a ladder VAE with batch normalisation; ``clocks`` gives each process a clock of
-its own.
+its own; ``identity`` puts a compiler that changes nothing in the place of the real one.
 """
 
 import json
@@ -40,6 +40,8 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
     if options.pop("clocks", False):
         pace, ticks = 1.0 + int(os.environ.get("LOCAL_RANK", "0")), count()
         loop.time = SimpleNamespace(monotonic=lambda: pace * next(ticks))  # type: ignore[assignment]
+    if options.pop("identity", False):
+        torch.compile = lambda made, **how: made  # type: ignore[assignment]
     if (Path(folder) / "run.json").exists():
         resume(folder, trust=("turns",))
         return

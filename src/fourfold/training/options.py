@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from .._checks import choice, fraction, non_negative, positive, positive_int, unknown
 from .optimisers import OPTIMISERS, parse_lr_schedule
+from .program import COMPILE
 
 _PRECISIONS = ("32", "bf16", "64")
 
@@ -31,6 +32,10 @@ class Training:
         patience: validations without improvement of the objective before stopping; 0 never stops.
         accumulate: pieces in which a batch goes through the model, to save memory.
         precision: 32, bf16 (autocast; densities stay in float32) or 64.
+        compile: auto, on or off: whether the whole step, backward included, is compiled into one program. auto measures
+            where more than two minutes are to come, tells what it decided, and a resumed run keeps to it; numbers differ
+            from those of the plain step by rounding. Without a compiler, or where a model cannot be compiled, it says so
+            and goes on plainly.
         seed: of weights, data order and noise.
         devices: processes or GPUs.
         accelerator: auto, cpu, cuda.
@@ -60,6 +65,7 @@ class Training:
     patience: int = 0
     accumulate: int = 1
     precision: str = "32"
+    compile: str = "auto"
     seed: int = 0
     devices: int = 1
     accelerator: str = "auto"
@@ -82,6 +88,7 @@ class Training:
         fraction(self.ema, "ema")
         choice(self.optimiser, OPTIMISERS, "optimiser")
         choice(self.precision, _PRECISIONS, "precision")
+        choice(self.compile, COMPILE, "compile")
         choice(self.accelerator, ("auto", "cpu", "cuda"), "accelerator")
         choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
         parse_lr_schedule(self.lr_schedule)

@@ -1,0 +1,206 @@
+"""The step as one program: compiled or not, in pieces or processes, resumed or not, the numbers are the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fourfold as ff
+from fourfold.runs import resume
+from fourfold.training import program
+from tests.training.test_loop import DIGITS, GOLDEN, SMALL
+from tests.training.test_processes import OPTIONS, check_equal, metrics, start, weights
+
+FITTED = """
+import sys, tempfile, torch, fourfold as ff
+from functools import partial
+real = torch.compile
+if {backend!r}:
+    torch.compile = lambda made, **options: real(made, fullgraph=True, dynamic=False, backend={backend!r})
+def fitted(recipe, compiled, **options):
+    folder = tempfile.mkdtemp() + "/r"
+    return ff.fit(recipe, ff.data.digits(), out=folder, compile=compiled, quiet=True, log_steps=1, **options)
+"""
+
+
+@pytest.fixture
+def identity(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
+    """A compiler that gives back what it is given: noise is drawn outside, gradients are taken within. What it got."""
+    given: list[Callable[..., Any]] = []
+
+    def compiled(made: Callable[..., Any], **options: object) -> Callable[..., Any]:
+        given.append(made)
+        return made
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    return given
+
+
+def test_golden_losses_compiled(double: None, tmp_path: Path, identity: list[Any]) -> None:
+    run = ff.fit(SMALL, DIGITS, epochs=1, precision="64", compile="on", log_steps=1, out=tmp_path / "r", quiet=True)
+    assert len(identity) == 1 and run.outcome.compiled == {"": "on"}
+    assert [-row["train/objective [nats]"] for row in run.metrics][:10] == pytest.approx(GOLDEN, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accumulate": 3},
+        {"clip": 0.5, "optimiser": "adamax", "lr_schedule": "cosine"},
+        {"skip_grad": 30.0},
+        {"ema": 0.9, "lr_warmup": 5},
+        {"precision": "bf16"},
+    ],
+)
+def test_every_option_trains_the_same(tmp_path: Path, identity: list[Any], options: dict[str, Any]) -> None:
+    both = {"epochs": 1, "batch_size": 90, "log_steps": 5, "quiet": True, **options}
+    plain = ff.fit(SMALL, DIGITS, out=tmp_path / "plain", compile="off", **both)
+    fast = ff.fit(SMALL, DIGITS, out=tmp_path / "fast", compile="on", **both)
+    assert len(identity) == 1 and plain.path and fast.path
+    one, other = weights(plain.path), weights(fast.path)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
+    assert plain.outcome.skipped == fast.outcome.skipped
+
+
+def test_stages_and_players_have_programs_of_their_own(tmp_path: Path, identity: list[Any]) -> None:
+    recipe = ff.recipes.factor_vae(latent=3, hidden=(16,))
+    both = {"epochs": 1, "batch_size": 90, "log_steps": 5, "quiet": True, "precision": "64"}
+    plain = ff.fit(recipe, DIGITS, out=tmp_path / "plain", **both)
+    fast = ff.fit(recipe, DIGITS, out=tmp_path / "fast", compile="on", **both)
+    assert len(identity) == len(fast.outcome.compiled) == 2 and plain.path and fast.path
+    check_equal(plain.path, fast.path)
+
+
+def test_two_processes_train_the_same_compiled(tmp_path: Path) -> None:
+    start(tmp_path / "one", OPTIONS)
+    start(
+        tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": True}
+    )
+    check_equal(tmp_path / "one", tmp_path / "two")
+
+
+def test_what_cannot_be_compiled_is_done_plainly_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def no_compiler(made: object, **options: object) -> Callable[..., Any]:
+        def called(*given: object) -> Any:
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    both = {"epochs": 1, "log_steps": 5}
+    plain = ff.fit(SMALL, DIGITS, out=tmp_path / "plain", compile="off", quiet=True, **both)
+    other = ff.fit(SMALL, DIGITS, out=tmp_path / "other", compile="on", **both)
+    assert plain.path and other.path
+    assert "No working C++ compiler" in other.outcome.compiled[""]
+    said = [line for line in capfd.readouterr().err.splitlines() if "going on without" in line]
+    assert len(said) == 1
+    for name, tensor in weights(plain.path).items():
+        assert torch.equal(tensor, weights(other.path)[name]), name
+
+
+def test_a_mistake_is_not_the_compilers(tmp_path: Path, identity: list[Any]) -> None:
+    broken = ff.Recipe(ff.models.VAE.__new__(ff.models.VAE), ff.objectives.ELBO())
+    with pytest.raises(Exception):  # noqa: B017  # whatever the plain step says of it
+        ff.fit(broken, DIGITS, out=tmp_path / "r", compile="on", quiet=True)
+
+
+class Clock:
+    """Steps cost what they are said to, whatever the machine does."""
+
+    def __init__(self, plain: float, fast: float) -> None:
+        self.costs, self.now = (plain, fast), 0.0
+
+    def __call__(self, made: program.Program) -> float:
+        self.now += self.costs[bool(made._plain)] / 2  # read before and after each step
+        return 2 * self.now
+
+
+@pytest.mark.parametrize(
+    ("plain", "fast", "epochs", "decided"),
+    [
+        (1.0, 0.5, 14, "on: 500.00 ms a step compiled, 1000.00 plain"),
+        (1.0, 0.98, 14, "off: 980.00 ms a step compiled, 1000.00 plain"),
+        (0.1, 0.01, 14, "off: about 14 seconds to come, too few for a compiler"),
+    ],
+)
+def test_auto_measures_decides_and_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    identity: list[Any],
+    capfd: pytest.CaptureFixture[str],
+    *,
+    plain: float,
+    fast: float,
+    epochs: int,
+    decided: str,
+) -> None:
+    clock = Clock(plain, fast)
+    monkeypatch.setattr(program.Program, "_clock", lambda made: clock(made))
+    run = ff.fit(SMALL, DIGITS, out=tmp_path / "r", epochs=epochs)
+    assert run.outcome.compiled[""] == decided
+    said = capfd.readouterr().err
+    assert (f"compile: {decided}" in said) == (plain == 1.0)  # what changes nothing is not told
+    identity.clear()
+    # What was decided is kept to: nothing is measured again, and nothing compiled that was not.
+    clock.costs = (1.0, 100.0) if decided.startswith("on") else (1.0, 0.001)
+    assert run.path is not None
+    more = resume(run.path, epochs=epochs + 10, quiet=True)
+    assert more.outcome.compiled[""] == decided
+    assert len(identity) == decided.startswith("on")
+
+
+def test_short_runs_measure_nothing_and_pay_nothing(tmp_path: Path, identity: list[Any]) -> None:
+    run = ff.fit(SMALL, DIGITS, epochs=1, out=tmp_path / "r", quiet=True)
+    assert not identity and run.outcome.compiled == {}
+
+
+def test_resumed_when_compiled_is_the_whole_run(tmp_path: Path, identity: list[Any]) -> None:
+    options = {"log_steps": 5, "compile": "on", "precision": "64", "quiet": True}
+    whole = ff.fit(SMALL, DIGITS, epochs=2, out=tmp_path / "whole", **options)
+    half = ff.fit(SMALL, DIGITS, epochs=1, out=tmp_path / "half", **options)
+    assert whole.path and half.path
+    resume(half.path, epochs=2, quiet=True)
+    check_equal(whole.path, half.path)
+    assert metrics(whole.path)[-1] == pytest.approx(metrics(half.path)[-1])
+
+
+GRAPHS = ("vae", "conv_vae", "iwae", "dreg", "beta_tcvae", "free_bits_vae", "iaf_vae", "contractive_ae", "lvae", "vq_vae")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRAPHS)
+def test_one_graph_of_many_kinds(fresh_python: Callable[[str], str], name: str) -> None:
+    printed = fresh_python(
+        FITTED.format(backend="aot_eager")
+        + f"""
+recipe, options = ff.recipes.TABLE[{name!r}](), dict(epochs=0.2, batch_size=50)
+plain, fast = fitted(recipe, "off", **options), fitted(recipe, "on", **options)
+assert all(said == "on" for said in fast.outcome.compiled.values()), fast.outcome.compiled
+for a, b in zip(plain.metrics, fast.metrics, strict=True):
+    for key in a.keys() - {{"seconds"}}:
+        assert abs(a[key] - b[key]) <= 2e-4 * (1 + abs(a[key])), (key, a[key], b[key])
+print("ok")
+"""
+    )
+    assert printed.strip() == "ok"
+
+
+@pytest.mark.slow
+def test_really_compiled(fresh_python: Callable[[str], str]) -> None:
+    """With the compiler of the machine; without one, it says so."""
+    printed = fresh_python(
+        FITTED.format(backend="")
+        + """
+recipe, options = ff.recipes.vae(latent=3, hidden=(16,)), dict(epochs=1)
+plain, fast = fitted(recipe, "off", **options), fitted(recipe, "on", **options)
+for a, b in zip(plain.metrics, fast.metrics, strict=True):
+    assert all(abs(a[key] - b[key]) <= 1e-4 * (1 + abs(a[key])) for key in a.keys() - {"seconds"})
+print(fast.outcome.compiled[""])
+"""
+    )
+    assert printed.strip() == "on" or "compiler" in printed.lower()
