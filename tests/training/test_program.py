@@ -76,9 +76,7 @@ def test_stages_and_players_have_programs_of_their_own(tmp_path: Path, identity:
 
 def test_two_processes_train_the_same_compiled(tmp_path: Path) -> None:
     start(tmp_path / "one", OPTIONS)
-    start(
-        tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": True}
-    )
+    start(tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": True})
     check_equal(tmp_path / "one", tmp_path / "two")
 
 
@@ -169,7 +167,18 @@ def test_resumed_when_compiled_is_the_whole_run(tmp_path: Path, identity: list[A
     assert metrics(whole.path)[-1] == pytest.approx(metrics(half.path)[-1])
 
 
-GRAPHS = ("vae", "conv_vae", "iwae", "dreg", "beta_tcvae", "free_bits_vae", "iaf_vae", "contractive_ae", "lvae", "vq_vae")
+GRAPHS = (
+    "vae",
+    "conv_vae",
+    "iwae",
+    "dreg",
+    "beta_tcvae",
+    "free_bits_vae",
+    "iaf_vae",
+    "contractive_ae",
+    "lvae",
+    "vq_vae",
+)
 
 
 @pytest.mark.slow
