@@ -32,10 +32,10 @@ class Training:
         patience: validations without improvement of the objective before stopping; 0 never stops.
         accumulate: pieces in which a batch goes through the model, to save memory.
         precision: 32, bf16 (autocast; densities stay in float32) or 64.
-        compile: auto, on or off: whether the whole step, backward included, is compiled into one program. auto measures
-            where more than two minutes are to come, tells what it decided, and a resumed run keeps to it; numbers differ
-            from those of the plain step by rounding. Without a compiler, or where a model cannot be compiled, it says so
-            and goes on plainly.
+        compile: auto, on or off: whether the whole step, backward included, is compiled into one program. auto
+            measures where more than two minutes are to come, tells what it decided, and a resumed run keeps to it;
+            numbers differ from those of the plain step by rounding. Without a compiler, or where a model cannot be
+            compiled, it says so and goes on plainly.
         seed: of weights, data order and noise.
         devices: processes or GPUs.
         accelerator: auto, cpu, cuda.

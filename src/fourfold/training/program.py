@@ -112,9 +112,13 @@ class Program:
                 raw = raw.to(torch.get_default_dtype())
             try:
                 return self._compiled(raw, labels, tensors)
-            except torch._dynamo.exc.Unsupported:  # the first call, and after a change of what was taken to be fixed
+            except RuntimeError as error:  # the first call, and after a change of what was taken to be fixed
+                from torch._dynamo import config, exc
+
+                if not isinstance(error, exc.Unsupported):
+                    raise
                 # The switch costs a tenth of a millisecond, so that not every step can pay for it.
-                with torch._dynamo.config.patch(trace_autograd_ops=True):
+                with config.patch(trace_autograd_ops=True):
                     return self._compiled(raw, labels, tensors)
 
     def _shared(self) -> None:
