@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .options import Training
 
 COMPILE = ("auto", "on", "off")
+Outputs = tuple[tuple[Tensor | None, ...], Tensor, dict[str, Tensor]]
+"""Gradients of all parameters, the numbers of the step, and the summary for what changes outside the optimiser."""
 _WORTH = 120.0  # seconds of plain steps still to come, for which it is worth to find out
 _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the next ones are measured
 _GAIN = 1.05
@@ -54,7 +56,7 @@ class Program:
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.decided, self.said = "" if options.compile == "auto" else options.compile, ""
-        self._compiled: Callable[..., tuple[Any, Tensor]] | None = None
+        self._compiled: Callable[..., Outputs] | None = None
         self._requests: tuple[Request, ...] = ()
         self._plain = self._seconds = 0.0
         self._steps = 0
@@ -92,7 +94,7 @@ class Program:
             return numbers
         tensors = tuple(noise.draw(request) for request in self._requests)
         try:
-            gradients, numbers = self._called(raw, labels, tensors)
+            gradients, numbers, self.step.summary = self._called(raw, labels, tensors)
         except Exception as error:  # whatever the compiler cannot do, the plain step can
             self.decided = f"off: not possible here ({_cause(error)})"
             self.said = f"compile: {self.decided}; going on without"
@@ -100,12 +102,14 @@ class Program:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
+                if gradient.stride() != parameter.stride():  # fused optimisers take both as they lie in memory
+                    gradient = torch.empty_like(parameter).copy_(gradient)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         if left and self.fabric.world_size > 1:
             self._shared()
         return numbers
 
-    def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> tuple[Any, Tensor]:
+    def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> Outputs:
         assert self._compiled is not None
         with nullcontext() if self.bare else self.fabric.autocast():
             if raw.is_floating_point():
@@ -164,12 +168,12 @@ class Program:
         return time.perf_counter()
 
 
-def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., tuple[Any, Tensor]]:
+def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., Outputs]:
     """One graph from rows and noise to gradients: on a GPU replayed without the processor's help."""
 
-    def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> tuple[Any, Tensor]:
+    def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> Outputs:
         loss, numbers = step(raw, labels, Replay(tensors))
-        return torch.autograd.grad(loss, parameters, allow_unused=True), numbers
+        return torch.autograd.grad(loss, parameters, allow_unused=True), numbers, dict(step.summary)
 
     # Compiled code is kept with a function's code, eight of them at most: each program has code of its own.
     own = FunctionType(program.__code__.replace(), program.__globals__, closure=program.__closure__)
