@@ -206,3 +206,43 @@ print(fast.outcome.compiled[""])
 """
     )
     assert printed.strip() == "on" or "compiler" in printed.lower()
+
+
+class Forking(ff.objectives.ELBO):
+    """A user's objective that wants a stream of its own."""
+
+    def forward(self, trace: ff.trace.Trace, noise: Any = None) -> ff.trace.Terms:
+        noise.fork("own").normal((1,))
+        return super().forward(trace, noise)
+
+
+def test_more_of_the_noise_than_draws_is_no_mistake(tmp_path: Path, identity: list[Any]) -> None:
+    made = ff.recipes.vae.function(DIGITS.spec, latent=3, hidden=(16,))
+    both = {"epochs": 1, "log_steps": 5, "quiet": True}
+    start = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+    plain = ff.fit(ff.Recipe(made.model, Forking()), DIGITS, out=tmp_path / "plain", compile="off", **both)
+    weights_of_plain = {name: tensor.clone() for name, tensor in plain.model.state_dict().items()}
+    made.model.load_state_dict(start)
+    other = ff.fit(ff.Recipe(made.model, Forking()), DIGITS, out=tmp_path / "other", compile="on", **both)
+    assert "has no attribute 'fork'" in other.outcome.compiled[""] and not identity
+    for name, tensor in other.model.state_dict().items():
+        assert torch.equal(tensor, weights_of_plain[name]), name
+
+
+@pytest.mark.slow
+def test_what_changes_at_every_step_is_not_compiled_at_every_step(fresh_python: Callable[[str], str]) -> None:
+    printed = fresh_python(
+        FITTED.format(backend="eager")
+        + """
+class Restless(ff.objectives.ELBO):
+    share = 1.0
+    def forward(self, trace, noise=None):
+        terms = super().forward(trace, noise)
+        return terms if self.share > 0 else None
+    def after_step(self, summary):
+        self.share *= 0.9
+model = ff.recipes.vae.function(ff.data.digits().spec, latent=3, hidden=(16,)).model
+print(fitted(ff.Recipe(model, Restless()), "on", epochs=1).outcome.compiled[""])
+"""
+    )
+    assert "no tensor changes" in printed

@@ -5,6 +5,7 @@ __all__ = ["COMPILE", "Program"]
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import copy
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,6 +24,7 @@ Outputs = tuple[tuple[Tensor | None, ...], Tensor, dict[str, Tensor]]
 _WORTH = 120.0  # seconds of plain steps still to come, for which it is worth to find out
 _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the next ones are measured
 _GAIN = 1.05
+_OFTEN = 4
 
 
 @final
@@ -59,7 +61,7 @@ class Program:
         self._compiled: Callable[..., Outputs] | None = None
         self._requests: tuple[Request, ...] = ()
         self._plain = self._seconds = 0.0
-        self._steps = 0
+        self._steps = self._times = 0
         if not self.decided and fabric.world_size > 1:
             self.decided = "off: several processes, which auto leaves as they are"
 
@@ -88,17 +90,18 @@ class Program:
     def _fast(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int) -> Tensor:
         if self._compiled is None:
             # A plain step first: it meets a user's mistakes in plain words, and tells which noise is asked for.
-            recorder = Recorder(noise)
-            numbers = self._slow(raw, labels, recorder, share, left)
+            recorder = Recorder(copy(noise))
+            try:
+                numbers = self._slow(raw, labels, recorder, share, left)
+            except Exception as error:  # a user's module may want more of its noise than to draw
+                return self._given_up(error, raw, labels, noise, share, left)
             self._requests, self._compiled = tuple(recorder.requests), _compiled(self.step, self.parameters)
             return numbers
         tensors = tuple(noise.draw(request) for request in self._requests)
         try:
             gradients, numbers, self.step.summary = self._called(raw, labels, tensors)
         except Exception as error:  # whatever the compiler cannot do, the plain step can
-            self.decided = f"off: not possible here ({_cause(error)})"
-            self.said = f"compile: {self.decided}; going on without"
-            return self._slow(raw, labels, Replay(tensors), share, left)
+            return self._given_up(error, raw, labels, Replay(tensors), share, left)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
@@ -108,6 +111,14 @@ class Program:
         if left and self.fabric.world_size > 1:
             self._shared()
         return numbers
+
+    def _given_up(
+        self, error: Exception, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int
+    ) -> Tensor:
+        self.decided = f"off: not possible here ({_cause(error)})"
+        self.said = f"compile: {self.decided}; going on without"
+        self._compiled = None
+        return self._slow(raw, labels, noise, share, left)
 
     def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> Outputs:
         assert self._compiled is not None
@@ -119,8 +130,11 @@ class Program:
             except RuntimeError as error:  # the first call, and after a change of what was taken to be fixed
                 from torch._dynamo import config, exc
 
+                self._times += 1
                 if not isinstance(error, exc.Unsupported):
                     raise
+                if self._times > _OFTEN:
+                    raise RuntimeError(f"something in it that is no tensor changes: compiled {_OFTEN} times") from None
                 # The switch costs a tenth of a millisecond, so that not every step can pay for it.
                 with config.patch(trace_autograd_ops=True):
                     return self._compiled(raw, labels, tensors)
