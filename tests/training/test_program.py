@@ -122,7 +122,7 @@ class Clock:
     [
         (1.0, 0.5, 14, "on: 500.00 ms a step compiled, 1000.00 plain"),
         (1.0, 0.98, 14, "off: 980.00 ms a step compiled, 1000.00 plain"),
-        (0.1, 0.01, 14, "off: about 14 seconds to come, too few for a compiler"),
+        (0.1, 0.01, 14, None),  # too few seconds to come: that need not be told, and a longer run may find otherwise
     ],
 )
 def test_auto_measures_decides_and_says(
@@ -134,14 +134,17 @@ def test_auto_measures_decides_and_says(
     plain: float,
     fast: float,
     epochs: int,
-    decided: str,
+    decided: str | None,
 ) -> None:
     clock = Clock(plain, fast)
     monkeypatch.setattr(program.Program, "_clock", lambda made: clock(made))
     run = ff.fit(SMALL, DIGITS, out=tmp_path / "r", epochs=epochs)
-    assert run.outcome.compiled[""] == decided
+    assert run.outcome.compiled.get("") == decided
     said = capfd.readouterr().err
-    assert (f"compile: {decided}" in said) == (plain == 1.0)  # what changes nothing is not told
+    assert f"compile: {decided}" in said if decided else "compile" not in said
+    assert len(identity) == bool(decided)
+    if decided is None:
+        return
     identity.clear()
     # What was decided is kept to: nothing is measured again, and nothing compiled that was not.
     clock.costs = (1.0, 100.0) if decided.startswith("on") else (1.0, 0.001)

@@ -189,9 +189,9 @@ class _Loop:
         actor.step.objective.after_step(summary)
 
     def _tell(self, progress: Progress) -> None:
-        """What was decided on compiling, once; a run that is resumed keeps to it."""
+        """What was found out about compiling, once; a run that is resumed keeps to it."""
         for actor in self._actors():
-            if actor.program.decided:
+            if actor.program.said or self.options.compile == "on":
                 self.state.compiled[actor.mark] = actor.program.decided
             if actor.program.said:
                 progress.say(actor.program.said)
