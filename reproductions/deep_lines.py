@@ -63,7 +63,7 @@ _LEVELS = {"latents": (64, 32, 16, 8, 4), "hidden": (512, 256, 128, 64, 64), "ac
 _TRICKS = {**_LEVELS, "batch_norm": True, "beta_schedule": _WARM_UP}
 _CHAIN = {"scale": "softplus"}  # as the ladder has it
 _PLAIN = {**_LEVELS, "batch_norm": False, "beta_schedule": "linear:1:1:1"}  # 1 throughout: lvae has its own default
-_DENSE: dict[str, Any] = {"epochs": 30, "minutes": 10, "training": _FALLING}
+_DENSE: dict[str, Any] = {"epochs": 30, "minutes": 10, "training": _FALLING, "images": None}
 
 # Pixel by pixel. A convolutional encoder leaves z idle for long on images so small; a draw costs a whole PixelCNN.
 _PIXELS: dict[str, Any] = {
