@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .options import Training
 
 COMPILE = ("auto", "on", "off")
-Outputs = tuple[tuple[Tensor | None, ...], Tensor, dict[str, Tensor]]
+_Outputs = tuple[tuple[Tensor | None, ...], Tensor, dict[str, Tensor]]
 """Gradients of all parameters, the numbers of the step, and the summary for what changes outside the optimiser."""
 _WORTH = 120.0  # seconds of plain steps still to come, for which it is worth to find out
 _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the next ones are measured
@@ -58,7 +58,7 @@ class Program:
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
         self.decided, self.said = "" if options.compile == "auto" else options.compile, ""
-        self._compiled: Callable[..., Outputs] | None = None
+        self._compiled: Callable[..., _Outputs] | None = None
         self._requests: tuple[Request, ...] = ()
         self._plain = self._seconds = 0.0
         self._steps = self._times = 0
@@ -120,7 +120,7 @@ class Program:
         self._compiled = None
         return self._slow(raw, labels, noise, share, left)
 
-    def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> Outputs:
+    def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> _Outputs:
         assert self._compiled is not None
         with nullcontext() if self.bare else self.fabric.autocast():
             if raw.is_floating_point():
@@ -182,10 +182,10 @@ class Program:
         return time.perf_counter()
 
 
-def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., Outputs]:
+def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outputs]:
     """One graph from rows and noise to gradients: on a GPU replayed without the processor's help."""
 
-    def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> Outputs:
+    def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> _Outputs:
         loss, numbers = step(raw, labels, Replay(tensors))
         return torch.autograd.grad(loss, parameters, allow_unused=True), numbers, dict(step.summary)
 
