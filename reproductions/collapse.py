@@ -21,9 +21,9 @@ sampling, the mutual information of z and x by 1,000 draws against all posterior
 z of another datum, and what the doctor says first.
 
 What was expected is written down here beforehand: ``none`` pays less than 0.5 nats, and each cure at least twice as
-many nats of rate and of mutual information as ``none`` (the last two lines were added when ``window`` did not: where z tells
-all pixels the same, and they see too little to know where they are, it cannot say what they lack); free bits and δ no better an NLL than ``none`` by more than a
-nat: they buy a code, not a likelihood.
+many nats of rate and of mutual information as ``none``; free bits and δ no better an NLL than ``none`` by more than a
+nat: they buy a code, not a likelihood. The last two lines were added when ``window`` came out otherwise: where z tells
+all pixels the same, and they see too little to know where they are, it cannot say what they lack.
 
 ``--trial`` runs everything in seconds on digits; its numbers mean nothing.
 """
