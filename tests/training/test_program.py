@@ -1,5 +1,7 @@
 """The step as one program: compiled or not, in pieces or processes, resumed or not, the numbers are the same."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,7 @@ from tests.training.test_loop import DIGITS, GOLDEN, SMALL
 from tests.training.test_processes import OPTIONS, check_equal, metrics, start, weights
 
 FITTED = """
-import sys, tempfile, torch, fourfold as ff
-from functools import partial
+import tempfile, torch, fourfold as ff
 real = torch.compile
 if {backend!r}:
     torch.compile = lambda made, **options: real(made, fullgraph=True, dynamic=False, backend={backend!r})
@@ -100,9 +101,16 @@ def test_what_cannot_be_compiled_is_done_plainly_and_said(
         assert torch.equal(tensor, weights(other.path)[name]), name
 
 
+class Mistaken(ff.objectives.ELBO):
+    """A user's objective with a mistake."""
+
+    def forward(self, trace: ff.trace.Trace, noise: Any = None) -> ff.trace.Terms:
+        raise ValueError("a user's own mistake")
+
+
 def test_a_mistake_is_not_the_compilers(tmp_path: Path, identity: list[Any]) -> None:
-    broken = ff.Recipe(ff.models.VAE.__new__(ff.models.VAE), ff.objectives.ELBO())
-    with pytest.raises(Exception):  # noqa: B017  # whatever the plain step says of it
+    broken = ff.Recipe(ff.recipes.vae.function(DIGITS.spec, latent=3, hidden=(16,)).model, Mistaken())
+    with pytest.raises(ValueError, match="a user's own mistake"):
         ff.fit(broken, DIGITS, out=tmp_path / "r", compile="on", quiet=True)
 
 
@@ -159,14 +167,25 @@ def test_short_runs_measure_nothing_and_pay_nothing(tmp_path: Path, identity: li
     assert not identity and run.outcome.compiled == {}
 
 
-def test_resumed_when_compiled_is_the_whole_run(tmp_path: Path, identity: list[Any]) -> None:
+def test_resumed_when_compiled_is_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is compiled, the first one after a resumption too: here by a compiler whose gradients are not ours."""
+
+    def rounding(made: Callable[..., Any], **options: object) -> Callable[..., Any]:
+        def called(*given: object) -> Any:
+            gradients, *rest = made(*given)
+            return tuple(1.001 * gradient for gradient in gradients), *rest
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", rounding)
     options = {"log_steps": 5, "compile": "on", "precision": "64", "quiet": True}
     whole = ff.fit(SMALL, DIGITS, epochs=2, out=tmp_path / "whole", **options)
     half = ff.fit(SMALL, DIGITS, epochs=1, out=tmp_path / "half", **options)
     assert whole.path and half.path
     resume(half.path, epochs=2, quiet=True)
-    check_equal(whole.path, half.path)
-    assert metrics(whole.path)[-1] == pytest.approx(metrics(half.path)[-1])
+    for name, tensor in weights(whole.path).items():
+        assert torch.equal(tensor, weights(half.path)[name]), name
+    assert metrics(whole.path) == metrics(half.path)
 
 
 FEW = ("conv_vae", "iwae", "mmd_vae", "contractive_ae", "vq_vae", "lvae")
@@ -208,7 +227,8 @@ for a, b in zip(plain.metrics, fast.metrics, strict=True):
 print(fast.outcome.compiled[""])
 """
     )
-    assert printed.strip() == "on" or "compiler" in printed.lower()
+    there = any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++"))
+    assert printed.strip() == "on" if there else "compiler" in printed.lower()
 
 
 class Forking(ff.objectives.ELBO):

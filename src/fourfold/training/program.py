@@ -4,7 +4,7 @@ __all__ = ["COMPILE", "Program"]
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, final
@@ -88,20 +88,17 @@ class Program:
         return numbers
 
     def _fast(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int) -> Tensor:
-        if self._compiled is None:
-            # A plain step first: it meets a user's mistakes in plain words, and tells which noise is asked for.
-            recorder = Recorder(copy(noise))
-            try:
-                numbers = self._slow(raw, labels, recorder, share, left)
-            except Exception as error:  # a user's module may want more of its noise than to draw
-                return self._given_up(error, raw, labels, noise, share, left)
-            self._requests, self._compiled = tuple(recorder.requests), _compiled(self.step, self.parameters)
-            return numbers
-        tensors = tuple(noise.draw(request) for request in self._requests)
+        tensors: tuple[Tensor, ...] | None = None
         try:
-            gradients, numbers, self.step.summary = self._called(raw, labels, tensors)
-        except Exception as error:  # whatever the compiler cannot do, the plain step can
-            return self._given_up(error, raw, labels, Replay(tensors), share, left)
+            if self._compiled is None:
+                self._requests, self._compiled = self._asked(raw, labels, noise), _compiled(self.step, self.parameters)
+            tensors = tuple(noise.draw(request) for request in self._requests)
+            gradients, numbers, self.step.summary = self._called(self._compiled, raw, labels, tensors)
+        except Exception as error:  # whatever the compiler cannot do the plain step can, or tells what is wrong
+            self.decided = f"off: not possible here ({_cause(error)})"
+            self.said = f"compile: {self.decided}; going on without"
+            self._compiled = None
+            return self._slow(raw, labels, noise if tensors is None else Replay(tensors), share, left)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
@@ -110,23 +107,23 @@ class Program:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         if left and self.fabric.world_size > 1:
             self._shared()
-        return numbers
+        return numbers if self.bare else numbers.to(torch.get_default_dtype())  # as the engine gives them back
 
-    def _given_up(
-        self, error: Exception, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int
-    ) -> Tensor:
-        self.decided = f"off: not possible here ({_cause(error)})"
-        self.said = f"compile: {self.decided}; going on without"
-        self._compiled = None
-        return self._slow(raw, labels, noise, share, left)
+    def _asked(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource) -> tuple[Request, ...]:
+        """Which noise a step asks for, by a pass that trains nothing: after a resumption too every step is compiled."""
+        recorder = Recorder(copy(noise))
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self._as_the_engine_has_it():
+            self.step(self._typed(raw), labels, recorder)
+        return tuple(recorder.requests)
 
-    def _called(self, raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> _Outputs:
-        assert self._compiled is not None
-        with nullcontext() if self.bare else self.fabric.autocast():
-            if raw.is_floating_point():
-                raw = raw.to(torch.get_default_dtype())
+    def _called(
+        self, compiled: Callable[..., _Outputs], raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]
+    ) -> _Outputs:
+        with self._as_the_engine_has_it():
+            raw = self._typed(raw)
             try:
-                return self._compiled(raw, labels, tensors)
+                return compiled(raw, labels, tensors)
             except RuntimeError as error:  # the first call, and after a change of what was taken to be fixed
                 from torch._dynamo import config, exc
 
@@ -137,7 +134,15 @@ class Program:
                     raise RuntimeError(f"something in it that is no tensor changes: compiled {_OFTEN} times") from None
                 # The switch costs a tenth of a millisecond, so that not every step can pay for it.
                 with config.patch(trace_autograd_ops=True):
-                    return self._compiled(raw, labels, tensors)
+                    return compiled(raw, labels, tensors)
+
+    def _as_the_engine_has_it(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.bare else self.fabric.autocast()
+
+    @staticmethod
+    def _typed(raw: Tensor) -> Tensor:
+        """Rows of real numbers in the run's precision, as the engine hands them over."""
+        return raw.to(torch.get_default_dtype()) if raw.is_floating_point() else raw
 
     def _shared(self) -> None:
         """The mean gradient over processes, in one message."""
@@ -177,7 +182,7 @@ class Program:
             self._plain = each
 
     def _clock(self) -> float:
-        if self.fabric.device.type == "cuda" and self._steps in (_SKIPPED, _SKIPPED + _TIMED - 1):
+        if self.fabric.device.type == "cuda" and self._steps in (_SKIPPED, _SKIPPED + _TIMED):
             torch.cuda.synchronize(self.fabric.device)
         return time.perf_counter()
 
