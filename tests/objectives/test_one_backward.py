@@ -126,7 +126,7 @@ def test_what_it_cannot_be_taken_for_is_refused(unchecked: None) -> None:
     model = build("flat").float()
     objective = IWAE(3, "one-backward")
     trace = model(X.float(), draws=3, noise=Noise(0))
-    with pytest.raises(ValueError, match="wanted a second pass.*got one of 3.*training.Step"):
+    with pytest.raises(ValueError, match=r"wanted a second pass.*got one of 3.*training\.Step"):
         objective.surrogate(model, trace, objective(trace))
     with pytest.raises(ValueError, match="CIWAE: one-backward has no part for the ELBO"):
         CIWAE(estimator="one-backward")
@@ -140,7 +140,7 @@ def test_what_it_cannot_be_taken_for_is_refused(unchecked: None) -> None:
         Step(View(2), model.train(), objective)(X, None, Noise(0))
     spectral = ff.recipes.nvae.function(DataSpec((1, 8, 8), 2, None)).model
     if spectral.penalty is not None:
-        with pytest.raises(ValueError, match="penalties .* belong to all draws"):
+        with pytest.raises(ValueError, match=r"penalties .* belong to all draws"):
             Step(View(2), spectral, objective)(torch.ones(2, 1, 8, 8, dtype=torch.uint8), None, Noise(0))
 
 
