@@ -3,6 +3,8 @@
 __all__ = ["Order", "order_of", "window_of"]
 
 import hashlib
+from bisect import bisect_right
+from itertools import accumulate
 from typing import final
 
 import torch
@@ -56,6 +58,8 @@ class Order:
             )
         self._passes: dict[int, Tensor] = {}
         self._windows: dict[tuple[int, int], Tensor] = {}
+        self._starts: dict[int, list[int]] = {}
+        self._ends = [] if windows is None else list(accumulate(windows[0]))
         self.windows = windows
         if windows is not None and (sum(windows[0]) != n or positive_int(windows[1], "Order: windows: W") < 1):
             raise ValueError(f"Order: windows: wanted shards of {n} rows in all, got {sum(windows[0])}.")
@@ -80,24 +84,33 @@ class Order:
         """A batch of a pass, or what is left of the pass."""
         if self.windows is None:
             return self._permutation(number)[start : start + self.batch]
-        sizes = torch.tensor(self.windows[0])
-        shards = self._permutation(number).split(self.windows[1])
-        parts, begun, wanted = [], 0, start + self.batch
-        for i, window in enumerate(shards):
-            rows = int(sizes[window].sum())
-            if begun + rows > start and begun < wanted:
-                parts.append(self._window(number, i, window)[max(start - begun, 0) : wanted - begun])
-            begun += rows
+        begins, parts = self._begins(number), []
+        i = bisect_right(begins, start) - 1
+        while i < len(begins) - 1 and begins[i] < start + self.batch:
+            here = slice(max(start - begins[i], 0), start + self.batch - begins[i])
+            parts.append(self._window(number, i)[here])
+            i += 1
         return torch.cat(parts)
 
-    def _window(self, number: int, i: int, shards: Tensor) -> Tensor:
-        """The rows of a window, shuffled; the last few windows are kept, for a batch may straddle two or three."""
+    def _begins(self, number: int) -> list[int]:
+        """Where in a pass each window begins, and where the last one ends."""
+        if number not in self._starts:
+            assert self.windows is not None
+            sizes = torch.tensor(self.windows[0])[self._permutation(number)].split(self.windows[1])
+            ends = torch.stack([part.sum() for part in sizes]).cumsum(0).tolist()
+            self._starts = {k: v for k, v in self._starts.items() if k == number - 1}
+            self._starts[number] = [0, *ends]
+        return self._starts[number]
+
+    def _window(self, number: int, i: int) -> Tensor:
+        """The rows of a window, shuffled; the last few windows are kept, for a batch may straddle some."""
         if (number, i) not in self._windows:
             assert self.windows is not None
-            ends = torch.tensor(self.windows[0]).cumsum(0).tolist()
-            rows = torch.cat([torch.arange(ends[k] - self.windows[0][k], ends[k]) for k in shards.tolist()])
+            sizes, width = self.windows
+            shards = self._permutation(number)[i * width : (i + 1) * width].tolist()
+            rows = torch.cat([torch.arange(self._ends[k] - sizes[k], self._ends[k]) for k in shards])
             mixed = rows[torch.randperm(len(rows), generator=_keyed(f"window|{self.seed}|{number}|{i}"))]
-            self._windows = dict([*self._windows.items()][-3:]) | {(number, i): mixed}
+            self._windows = dict([*self._windows.items()][-2:]) | {(number, i): mixed}
         return self._windows[number, i]
 
     def _permutation(self, number: int) -> Tensor:
