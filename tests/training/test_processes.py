@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,23 @@ def test_a_lost_process_under_torchrun(tmp_path: Path) -> None:
     assert ended.returncode and took < 100
     assert "Process 0 of 2 stopped: another process of this run has ended" in ended.stderr
     assert f"fourfold train --resume {tmp_path / 'two'}" in ended.stderr
+
+
+@pytest.mark.slow
+def test_two_nodes_train_the_same_model_as_one_process(tmp_path: Path) -> None:
+    """Two launchers that find each other by address, as on two machines, with one process each."""
+    options = {**OPTIONS, "epochs": 0.6}
+    start(tmp_path / "one", options)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    meeting = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={address}", "--rdzv-id=7")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", *meeting)
+    program = str(Path(__file__).with_name("runner.py"))
+    words = [*torchrun, program, str(tmp_path / "two"), "0", json.dumps({**options, "accelerator": "cpu"})]
+    nodes = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [node.communicate(timeout=240)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    check_equal(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.slow
