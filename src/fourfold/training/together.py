@@ -33,10 +33,12 @@ class Together:
     Attributes:
         home: the run folder, once it is known.
         lost: who has gone and how, as the process that started them sees it.
+        waiting: whether this process may be waiting for the others.
     """
 
     home: str | None = None
     lost: str = "another process of this run has ended, or cannot be reached"
+    waiting: bool = False
 
     def said(self, rank: int, world: int) -> str:
         """The message, with what to do."""
@@ -58,7 +60,7 @@ def together(fabric: Any) -> Iterator[Together]:
     Raises:
         WorkerLost: when another process has gone.
     """
-    _STATE.home = None
+    _STATE.home, _STATE.waiting = None, True
     if fabric.world_size == 1:
         yield _STATE
         return
@@ -72,6 +74,8 @@ def together(fabric: Any) -> Iterator[Together]:
         else:
             time.sleep(1.0)  # until whoever watches the processes has seen which
         raise WorkerLost(_STATE.said(fabric.global_rank, fabric.world_size)) from error
+    finally:
+        _STATE.waiting = False
 
 
 def supervise(fabric: Any) -> None:
@@ -86,6 +90,7 @@ def supervise(fabric: Any) -> None:
     for thread in threading.enumerate():
         if thread.name == "child-process-observer":
             thread._child_processes = []  # type: ignore[attr-defined]
+    _STATE.waiting = True
     threading.Thread(target=_watch, args=(children, fabric.world_size), daemon=True, name="fourfold-watch").start()
     atexit.register(_dismiss, children)
 
@@ -102,11 +107,11 @@ def _watch(children: list[subprocess.Popen[bytes]], world: int) -> None:
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
     _STATE.lost = f"process {rank} has ended {how}"
     time.sleep(_GRACE)
-    # Still here: the main thread waits for one that will not come, and no exception reaches it there.
-    print(f"fourfold: error: {_STATE.said(0, world)}", file=sys.stderr, flush=True)
     for child in children:
         child.kill()
-    os._exit(1)
+    if _STATE.waiting:  # for one that will not come: no exception reaches the main thread there
+        print(f"fourfold: error: {_STATE.said(0, world)}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _dismiss(children: list[subprocess.Popen[bytes]]) -> None:
