@@ -243,3 +243,25 @@ def test_windows_where_there_are_no_shards_are_refused(tmp_path: Path, unchecked
     with pytest.raises(ValueError, match="in another order than that of their files"):
         order_of(backwards, 5, 0, "window:2")
     assert len(Split(backwards)) == N
+
+
+def test_two_processes_share_the_batches_of_windows(tmp_path: Path) -> None:
+    data = shards(written(tmp_path, values(n=200), np.arange(200)))
+    rows, order = Streaming(data.train, workers=0), order_of(data.train.x, 10, 0, "window:2")
+    whole = list(rows.batches(order, 0, 20))
+    halves = [list(rows.batches(order_of(data.train.x, 10, 0, "window:2"), 0, 20, (rank, 2))) for rank in range(2)]
+    for (raw, labels), (first, a), (second, b) in zip(whole, *halves, strict=True):
+        assert torch.cat((first, second)).equal(raw) and torch.cat((a, b)).equal(labels)  # type: ignore[arg-type]
+
+
+def test_the_command_trains_on_a_folder_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fourfold.cli import main
+
+    folder = write_shards(tmp_path / "shards", [values(n=400)], rows_per_shard=50)
+    words = ["--data", str(folder), "--shuffle", "window:2", "--epochs", "1", "--hidden", "8", "-q", "--no-report"]
+    assert main(["train", "vae", *words, "--out", str(tmp_path / "r")]) == 0
+    assert main(["train", "--resume", str(tmp_path / "r"), "--epochs", "2", "-q", "--no-report"]) == 0
+    record = ff.Run.open(tmp_path / "r").folder.record()
+    assert record["training"]["shuffle"] == "window:2" and record["data"]["protocol"]["shards"] == 8
+    assert main(["train", "vae", "--shuffle", "window:2", "--out", str(tmp_path / "s")]) == 2
+    assert "window:2 is for data in shards" in capsys.readouterr().err

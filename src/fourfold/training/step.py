@@ -39,11 +39,9 @@ class Step(nn.Module):
         with torch.enable_grad() if self.objective.input_gradient else nullcontext():
             x = batch.x.detach().requires_grad_() if self.objective.input_gradient else batch.x
             few = self.objective.alone if torch.is_grad_enabled() else 0
-            seen = Recorder(noise)
+            source = Recorder(noise) if few else noise
             with torch.no_grad() if few else nullcontext():
-                trace = self.model(
-                    x, batch.c, draws=self.objective.draws, noise=seen if few else noise, mask=batch.mask
-                )
+                trace = self.model(x, batch.c, draws=self.objective.draws, noise=source, mask=batch.mask)
                 terms: Terms = self.objective(trace, noise)
         total = terms.total
         self.summary = {name: value.detach() for name, value in (*trace.summary.items(), *terms.summary.items())}
@@ -55,8 +53,8 @@ class Step(nn.Module):
         with torch.no_grad():
             means = torch.stack([total, *(part.value for part in terms.parts.values())]).mean(1)
             numbers = torch.cat([means, torch.stack(list(moving.values())).to(means)]) if moving else means
-        if few:
-            chosen = self.objective.again(self.model, trace, seen)
+        if few and isinstance(source, Recorder):
+            chosen = self.objective.again(self.model, trace, source)
             trace = self.model(x, batch.c, draws=few, noise=chosen, mask=batch.mask)
         learnt = self.objective.surrogate(self.model, trace, terms) if torch.is_grad_enabled() else total
         return -learnt.mean(), numbers
