@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import Order, feed
+from ..data import feed, order_of
 from ..noise import Noise
 from .average import Average
 from .borrowed import Borrowed
@@ -71,7 +71,7 @@ class _Loop:
         options = job.options
         check_job(job, fabric.world_size)
         self.job, self.fabric, self.options = job, fabric, options
-        self.order = Order(len(job.train), options.batch_size, options.seed)
+        self.order = order_of(job.train.x, options.batch_size, options.seed, options.shuffle)
         self.steps = self.order.steps(options.epochs)
         self.noise = Noise(options.seed, stream="train", device=fabric.device)
         self.generator = Borrowed(job.step, fabric.device)

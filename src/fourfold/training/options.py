@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from .._checks import choice, fraction, non_negative, positive, positive_int, unknown
+from ..data import window_of
 from .optimisers import OPTIMISERS, parse_lr_schedule
 from .program import COMPILE
 
@@ -41,6 +42,7 @@ class Training:
         accelerator: auto, cpu, cuda.
         binarize: auto, none, dynamic, static or threshold: how 8-bit data become binary.
         dequantize: add uniform noise to 8-bit data (for densities).
+        shuffle: global, a permutation of all rows; or window:W, for data in shards: shuffled shards, W at a time.
         workers: processes that read data too large for memory.
         log_steps: steps between two lines of metrics.jsonl (besides one at the end of every epoch).
         validate_epochs: epochs between two validations.
@@ -71,6 +73,7 @@ class Training:
     accelerator: str = "auto"
     binarize: str = "auto"
     dequantize: bool = False
+    shuffle: str = "global"
     workers: int = 2
     log_steps: int = 100
     validate_epochs: int = 1
@@ -92,6 +95,7 @@ class Training:
         choice(self.accelerator, ("auto", "cpu", "cuda"), "accelerator")
         choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
         parse_lr_schedule(self.lr_schedule)
+        window_of(self.shuffle)
         if self.batch_size % (self.devices * self.accumulate):
             raise ValueError(
                 f"batch_size must be a multiple of devices × accumulate = {self.devices * self.accumulate}, "
