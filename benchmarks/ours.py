@@ -12,12 +12,12 @@ from torch import Tensor
 __all__ = ["fourfold_loop"]
 
 
-def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0) -> Callable[[], float]:
+def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0, **how: str) -> Callable[[], float]:
     """A function that trains `steps` steps more and returns the seconds an image of them took.
 
     All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. Images
     are binary already, as for the others. With `held_out`, the piece is an epoch that ends with a validation on so
-    many images.
+    many images; ``how`` are other options of training: it is not compiled unless that is said.
     """
     import fourfold as ff
     from fourfold.data import DataSet, Split
@@ -27,10 +27,11 @@ def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0) -> 
     x = images.view(-1, 1, 28, 28).numpy()
     train = Split(x[: steps * batch] if held_out else x)
     data = DataSet("binary", train, Split(x[:held_out]) if held_out else None, None, levels=2, classes=None)
-    options = Training(epochs=10_000, batch_size=batch, log_steps=steps, quiet=True)
+    options = Training(epochs=10_000, batch_size=batch, log_steps=steps, quiet=True).but(**{"compile": "off", **how})
     recipe = ff.recipes.vae(latent=50, hidden=(200, 200), activation="tanh")
     folder = Path(tempfile.mkdtemp())
-    job = Job(prepare(recipe, data, options).step, data.train, data.validation, options, folder, quiet=True)
+    made = prepare(recipe, data, options)
+    job = Job(made.step, data.train, data.validation, options, folder, quiet=True, stages=made.stages)
     loop = intervals(job, launch(options))
 
     def piece() -> float:

@@ -49,6 +49,8 @@ def table(batch: int, piece: int, protocol: Protocol) -> list[Row]:
             candidate("resident", lambda: timed(resident_loop(images, batch, steps), items)),
             candidate("floor", lambda: timed(arithmetic_floor(batch, steps), items)),
             candidate("fourfold", lambda: fourfold_loop(images, batch, steps)),
+            candidate("compiled", lambda: fourfold_loop(images, batch, steps, compile="on")),
+            candidate("bf16", lambda: fourfold_loop(images, batch, steps, compile="on", precision="bf16")),
             candidate("+validation", lambda: fourfold_loop(images, batch, steps, held_out=items // 6)),
         ]
         return compare(field, BASES, protocol)

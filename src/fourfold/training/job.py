@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..data import Feed, Split, feed
+from ..data import Feed, Split, feed, order_of
 from ..networks.normalisation import norms
 from ..plan import Stage
 from .course import steps_of
@@ -57,6 +57,7 @@ def check_job(job: Job, world: int) -> None:
     Raises:
         ValueError: that names the option.
     """
+    order_of(job.train.x, job.options.batch_size, job.options.seed, job.options.shuffle)
     if job.options.patience and job.validation is None:
         raise ValueError(
             "patience: early stopping judges by the validation data, and these data have none. "

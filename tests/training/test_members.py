@@ -14,7 +14,7 @@ from fourfold.plan import Plan
 from fourfold.runs.prepare import prepare
 from fourfold.training import Job, Training, launch, load_tensors, train
 from fourfold.training.alike import alone, program
-from fourfold.training.together import Together
+from fourfold.training.members import Members
 
 
 def job(plan: Plan, data: DataSet, options: Training, folder: Path) -> Job:
@@ -75,7 +75,7 @@ def test_members_are_the_runs_trained_alone(double: None, tmp_path: Path, way: s
         folders.append(tmp_path / f"member{i}")
         jobs.append(job(plan, data, options, folders[-1]))
     assert len({program(one) for one in jobs}) == 1 and not any(map(alone, jobs))
-    ended = Together(jobs, fabric).run()
+    ended = Members(jobs, fabric).run()
     assert all(one.outcome.finished and not one.frozen for one in ended)
     for i, folder in enumerate(folders):
         compare(folder, tmp_path / f"alone{i}", 1e-9)
