@@ -174,7 +174,7 @@ class Stack:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate(rows.start, factor)
             for (_, parameter), gradient in zip(own, gradients, strict=True):
-                parameter.grad = None if gradient is None else gradient[rows]
+                parameter.grad = None if gradient is None else _as_it_lies(gradient[rows], parameter)
             optimiser.step()
             for _, parameter in own:
                 parameter.grad = None
@@ -200,6 +200,13 @@ class Stack:
 def _own(step: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer once, by the first name it has."""
     return {**dict(step.named_parameters()), **dict(step.named_buffers())}
+
+
+def _as_it_lies(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Fused optimisers take both as they lie in memory."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _clip(gradients: list[Tensor], largest: float) -> None:
