@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data import fits
+from ..models import SemiAmortised
 from ..networks.normalisation import norms
 from ..objectives import Objective
 from .borrowed import Borrowed
@@ -40,8 +42,14 @@ def alone(job: Job, world: int = 1) -> str | None:
         return "only some of its parameters are trained at each step"
     if norms(job.step):
         return "it gathers the statistics of batch normalisation"
+    if player.objective.input_gradient:
+        return "its objective differentiates by x within the pass"
+    if isinstance(job.step.model, SemiAmortised):
+        return "its posterior is refined by gradients within the pass"
     if Borrowed(job.step, torch.device("cpu")).generators:
         return "a network of its own may draw from torch's global generator"
+    if not fits(job.train) or (job.validation is not None and not fits(job.validation)):
+        return "its data are larger than memory"
     named = {
         "devices": world > 1 or options.devices > 1,
         "accumulate": options.accumulate > 1,

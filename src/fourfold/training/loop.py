@@ -111,7 +111,7 @@ class Loop:
             for stop in self.stops():
                 with self.generator:
                     while self.state.step < stop and not (interrupts.asked and self._alone()):
-                        self._advance(*next(rows))
+                        self.advance(*next(rows))
                         progress.advance()
                     self.state.seconds = before + time.monotonic() - started
                     self._tell(progress)
@@ -143,7 +143,7 @@ class Loop:
     def _actors(self) -> list[Actor]:
         return [actor for act in self.acts for actor in act.actors]
 
-    def _advance(self, raw: Tensor, labels: Tensor | None) -> None:
+    def advance(self, raw: Tensor, labels: Tensor | None) -> None:
         """One step: each player whose turn it is takes an optimiser step on the same batch."""
         act = self._act(self.state.step)
         local = self.state.step - act.start

@@ -4,9 +4,9 @@ __all__ = ["Member", "Members"]
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import isfinite
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -17,47 +17,74 @@ from .interrupt import Interrupts
 from .job import Job, feeds_of
 from .loop import Loop, Outcome, chunk_of
 from .meter import NonFinite
+from .pace import Pace
 from .stack import Stack
 from .step import readable
 
 #: Elements of x that a validation takes at once, over all members: more would leave the processor's caches.
 _AT_ONCE = 1 << 21
+_NONE = torch.zeros(0, 0)
+_RARELY = 20  # times as long as a checkpoint takes is between two of them at least: many members have many files
 
 
+@final
 @dataclass(frozen=True)
 class Member:
     """How one of several ended.
 
     Args:
-        outcome: where its training stands.
-        frozen: what was not finite, and when; empty for a member that is well. Its weights are those before.
+        outcome: where its training stands; ``seconds`` is its share of the time that all took.
+        frozen: what was not finite, and when; empty for a member that is well.
+        apart: why it was not trained together with the others, or is not to be from here on; empty if it was.
     """
 
     outcome: Outcome
     frozen: str = ""
+    apart: str = ""
 
 
+@final
 class Members:
     """Trains jobs of one program as one; every member leaves the files that ``train`` would have left.
 
     Numbers of a member equal those of its job trained alone within the rounding of its type: noise and data order are
-    the same, products of several matrices round otherwise than products of one.
+    the same, products of several matrices round otherwise than products of one. A member whose numbers are not finite
+    any more is frozen: it is saved as it stood when the numbers were last read, and the others go on without it.
+
+    Where the pass cannot be made for several at once, or would be slower than one after another, nothing is lost: all
+    are saved as they stand and say why they are to go on ``apart``, each by its loop.
 
     Args:
         jobs: of one ``program``, none of them ``alone``; to be taken up at one step.
         fabric: the engine, of one process.
+        measured: whether to find out if one after another would be faster.
         told: called after every step with the number of members that it took further.
+        say: called with a line on what was found out, once.
     """
 
-    def __init__(self, jobs: Sequence[Job], fabric: Any, told: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        fabric: Any,
+        *,
+        measured: bool = True,
+        told: Callable[[int], None] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         feeds = jobs[0].feeds or feeds_of(jobs[0], fabric.device)
         if not isinstance(feeds[0], Resident):
             raise ValueError("Members: rows are too large for memory: such jobs are trained one after another.")
+        for job in jobs[1:]:
+            if job.train.x is not jobs[0].train.x:
+                raise ValueError("Members: wanted jobs on the same rows, got others. Train them one after another.")
         self.rows: Resident = feeds[0]
         self.loops = [Loop(replace(job, feeds=feeds), fabric) for job in jobs]
-        self.fabric, self.told = fabric, told or (lambda members: None)
+        self.fabric, self.measured = fabric, measured
+        self.told, self.say = told or (lambda members: None), say or (lambda line: None)
         self.ended: dict[int, str] = {}
+        self.apart, self.interrupted = "", False
         self.places = sorted(range(len(jobs)), key=lambda i: jobs[i].options.lr)
+        self.saving = 0.0
 
     def run(self, until: int | None = None) -> list[Member]:
         """To the end, to an interrupt, or to this step; every member is saved."""
@@ -66,73 +93,155 @@ class Members:
                 loop.take_up()
             loop.log.cut(loop.state.step)
             loop.step.train()
-        steps = {loop.state.step for loop in self.loops}
+        self.places = [i for i in self.places if not self._over(self.loops[i])]
+        steps = {self.loops[i].state.step for i in self.places}
         if len(steps) > 1:
             raise ValueError(f"Members: wanted members at one step, got some at {sorted(steps)}.")
-        started, before = time.monotonic(), self.loops[0].state.seconds
-        self.places = [i for i in self.places if not self._over(self.loops[i])]
+        if not steps or (until is not None and until <= min(steps)):
+            return self._told()
         self._restack()
+        self.pace = self._pace()
+        self.stack.compiled = self.pace.compiled
+        if self.pace.decided.startswith("apart"):
+            self.apart = self.pace.decided
+        self.clock = self.saved = time.monotonic()
         with Interrupts() as interrupts:
-            while self.places and not interrupts.asked:
-                lead = self.stack.loops[0]
-                stop = min(next(lead.stops()), until or lead.steps)
-                with lead.generator:
-                    while self.places and lead.state.step < stop and not interrupts.asked:
-                        self.advance()
-                        lead = self.stack.loops[0]
-                    for loop in self.stack.loops:
-                        loop.state.seconds = before + time.monotonic() - started
-                    if self.places and lead.state.step == stop:
-                        self._boundary()
-                if all(self._over(self.loops[i]) for i in self.places) or lead.state.step == until:
-                    break
-            self._save()
-        return [Member(loop.state, self.ended.get(i, "")) for i, loop in enumerate(self.loops)]
+            self._go(interrupts, until)
+            self._end()
+        self.interrupted = interrupts.asked
+        return self._told()
+
+    def _go(self, interrupts: Interrupts, until: int | None) -> None:
+        """From interval to interval; ends with those who are left, if any, at one step."""
+        lead, stops = None, iter(())
+        while self.places and not self.apart:
+            if lead is not self.stack.loops[0]:
+                lead, stops = self.stack.loops[0], self.stack.loops[0].stops()
+            stop = next(stops)
+            while lead.state.step < min(stop, until or stop) and not interrupts.asked and not self.apart:
+                self._advance()
+            self._share_time()
+            if lead.state.step == stop:
+                self._boundary()
+            over = all(self._over(self.loops[i]) for i in self.places)
+            if over or interrupts.asked or lead.state.step == until:
+                return
+
+    def _told(self) -> list[Member]:
+        pairs = enumerate(self.loops)
+        return [Member(one.state, self.ended.get(i, ""), self.apart if i in self.places else "") for i, one in pairs]
 
     def _over(self, loop: Loop) -> bool:
         return loop.state.step >= loop.steps or loop.state.stopped_early
 
+    def _share_time(self) -> None:
+        now = time.monotonic()
+        for loop in self.stack.loops:
+            loop.state.seconds += (now - self.clock) / len(self.stack)
+        self.clock = now
+
     def _restack(self) -> None:
         """One stack of those who are left, each with its part of the interval so far."""
         loops = [self.loops[i] for i in self.places]
-        meters = [loop.acts[0].first.meter for loop in loops]
         if not loops:
             return
+        meters = [loop.acts[0].first.meter for loop in loops]
         self.stack = Stack(loops)
+        self.checked = False
         self.noise = [Noise(loop.options.seed, stream="train", device=self.fabric.device) for loop in loops]
         self.steps = list(meters[0].steps)
         kept = [meter.filled() for meter in meters]
         self.numbers = list(torch.stack(kept, 1)) if self.steps else []
+        self._mark()
+        if len(loops) == 1:
+            self.apart = "it is the only one left"
 
-    def advance(self) -> None:
-        """One step for all; who has no finite gradient any more is frozen before it, and the others take it."""
-        step = self.stack.loops[0].state.step
-        while self.places:
-            stack = self.stack
-            raw, labels = self._batch(step)
-            for loop in stack.loops:
-                if loop.step.objective.schedules:
-                    loop.step.objective.advance(step)
-            sources = [source.at(step) for source in self.noise]
-            noise = stack.draws(raw[0], None if labels is None else labels[0], sources)
-            gradients, numbers, summary = stack.gradients(raw, labels, noise)
-            if not (lost := _not_finite(gradients, numbers)):
-                break
-            stack.tell_names()
-            self._freeze({self.places[i]: self._reason(i, numbers[i]) for i in lost})
-        else:
+    def _mark(self) -> None:
+        """Here a member will stand again that breaks before the next mark."""
+        self.stack.mark()
+        self.since, self.marked = self.stack.loops[0].state.step, len(self.steps)
+
+    def _pace(self) -> Pace:
+        lead = self.stack.loops[0]
+        return Pace(lead.options.compile, self._single() if self.measured else None, lead.state.compiled.get("together", ""))
+
+    def _single(self) -> Callable[[], float] | None:
+        """Takes a step of a copy of one member, and gives its seconds."""
+        job = self.stack.loops[0].job
+        options = job.options.but(compile="off")
+        try:
+            step = deepcopy(job.step)
+        except (TypeError, ValueError, RuntimeError):  # something in it has no copy
+            return None
+        loop = Loop(replace(job, step=step, options=options, folder=None, resume=False), self.fabric)
+        loop.step.train()
+        rows = loop.feed.batches(loop.order, 0, 10**9)
+        meter = loop.acts[0].first.meter
+
+        def taken() -> float:
+            started = self._clock()
+            loop.advance(*next(rows))
+            meter.count, meter.steps = 0, []
+            return self._clock() - started
+
+        return taken
+
+    def _clock(self) -> float:
+        if self.fabric.device.type == "cuda" and not (hasattr(self, "pace") and self.pace.decided):
+            torch.cuda.synchronize(self.fabric.device)
+        return time.perf_counter()
+
+    def _advance(self) -> None:
+        """One step for all."""
+        started, stack, lead = self._clock(), self.stack, self.stack.loops[0]
+        step, act = lead.state.step, lead.acts[0]
+        raw, labels = self._batch(step)
+        for loop in stack.loops:
+            if loop.step.objective.schedules:
+                loop.step.objective.advance(step)
+        try:
+            noise = stack.draws(raw[0], None if labels is None else labels[0], [one.at(step) for one in self.noise])
+            gradients, numbers, summary = self._gradients(raw, labels, noise)
+        except Exception as error:  # vmap's, or the model's own; what is wrong with it alone it tells alone
+            self.apart = f"it cannot be computed for several at once ({_first_line(error)})"
             return
-        lead = stack.loops[0]
-        act = lead.acts[0]
         stack.update(gradients, lead.lr.moved(step, act.end, lead.options.lr_warmup))
-        if stack.moved:
-            for i, loop in enumerate(stack.loops):
-                loop.after(stack.actors[i], {name: value[i] for name, value in summary.items()})
+        stack.after(summary)
         self.numbers.append(numbers)
         self.steps.append(step)
         for loop in stack.loops:
             loop.state.step += 1
         self.told(len(stack))
+        if not self.pace.decided:
+            self._measure(self._clock() - started, lead.steps - step)
+
+    def _gradients(self, raw: Tensor, labels: Tensor | None, noise: tuple[Tensor, ...]) -> Any:
+        stack = self.stack
+        try:
+            found = stack.gradients(raw, labels, noise)
+        except Exception as error:
+            if not stack.compiled:
+                raise
+            stack.compiled = False
+            self.pace.cannot(_first_line(error))
+            self.say(f"compile: not possible here ({_first_line(error)}); going on without")
+            found = stack.gradients(raw, labels, noise)
+        if not self.checked:
+            stack.check(raw, labels, noise, found)
+            self.checked = True
+        return found
+
+    def _measure(self, seconds: float, left: int) -> None:
+        """Tells the pace what a step took, and does what it decides."""
+        pace = self.pace
+        pace.seen(seconds, len(self.stack), left)
+        self.stack.compiled = pace.compiled
+        if pace.decided:
+            pace.single = None  # its copy has done its service
+            self.say(pace.decided)
+            for loop in self.stack.loops:
+                loop.state.compiled["together"] = pace.decided
+            self.apart = pace.decided if pace.decided.startswith("apart") else ""
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The rows of each member's own order, ``(K, B, *shape)``."""
@@ -142,64 +251,104 @@ class Members:
         labels = None if self.rows.labels is None else self.rows.labels.index_select(0, index).unflatten(0, form)
         return self.rows.x.index_select(0, index).unflatten(0, form), labels
 
-    def _reason(self, i: int, numbers: Tensor) -> str:
-        names, values = self.stack.template.names, numbers.tolist()
-        broken = [name for name, value in zip(names, values, strict=True) if not isfinite(value)]
-        what = next((name for name in broken if name != "objective"), broken[0] if broken else "the gradient")
-        value = f" is {values[names.index(what)]}" if broken else " is not finite"
-        return f"step {self.stack.loops[i].state.step + 1}: {what}{value}"
-
-    def _freeze(self, reasons: dict[int, str]) -> None:
-        """They are saved as they stand, before what broke them, and the others go on without them."""
-        self._fill()
-        self.ended |= reasons
-        for i in reasons:
-            self.loops[i].state.interrupted = True
-            self._release(i)
-        self.places = [i for i in self.places if i not in reasons]
-        self._restack()
-
-    def _release(self, i: int, whole: bool = False) -> None:
-        """What a member has is its own from here on, and saved."""
-        loop = self.loops[i]
-        for tensor in (*loop.step.parameters(), *loop.step.buffers()):
-            tensor.data = tensor.data.clone()
-        loop.checkpoint(whole=whole)
-
     def _fill(self) -> None:
         """Gives every member's meter its numbers of the interval so far."""
         self.stack.tell_names()
         for i, actor in enumerate(self.stack.actors):
             actor.meter.restore(torch.stack([row[i] for row in self.numbers]) if self.steps else _NONE, self.steps)
 
+    def _sift(self) -> None:
+        """Freezes who has a number, or a weight, that is not finite; the others are as if it had never been there."""
+        rows = torch.stack(self.numbers).isfinite().all(2).all(0) if self.steps else True
+        well = (self.stack.sound() & rows).tolist()
+        if not all(well):
+            self._fill()
+            self._freeze({i: self._reason(i) for i, good in enumerate(well) if not good})
+
+    def _reason(self, i: int) -> str:
+        actor = self.stack.actors[i]
+        rows = actor.meter.filled(), list(actor.meter.steps)
+        try:
+            actor.meter.read(actor.step.names)
+        except NonFinite as error:
+            return str(error)
+        finally:
+            actor.meter.restore(*rows)
+        return f"step {self.stack.loops[i].state.step}: a weight is not finite"
+
+    def _freeze(self, reasons: dict[int, str]) -> None:
+        """They stand again where the interval began, and are saved so; the others go on without them.
+
+        Args:
+            reasons: why, by their place in the stack.
+        """
+        stack = self.stack
+        for i, reason in reasons.items():
+            loop, meter = stack.loops[i], stack.actors[i].meter
+            self.ended[self.places[i]] = reason
+            stack.back(i)
+            rows, steps = meter.filled()[: self.marked], meter.steps[: self.marked]
+            meter.restore(rows, steps)
+            loop.state.step = self.since
+            loop.state.epoch = loop.state.step * loop.order.batch / loop.order.n
+            loop.state.interrupted = True
+            loop.checkpoint()
+        self._leave(set(reasons))
+
+    def _leave(self, rows: set[int]) -> None:
+        """Those who are left make a smaller stack."""
+        lead = self.stack.loops[0]
+        self.places = [place for i, place in enumerate(self.places) if i not in rows]
+        self._restack()
+        self.pace.fewer(lead.steps - lead.state.step)
+        self.stack.compiled = self.pace.compiled
+
     def _boundary(self) -> None:
         """Reads the interval's numbers, validates at the end of an epoch, logs, and saves if it is time."""
+        self._sift()
+        if not self.places:
+            return
         stack, lead = self.stack, self.stack.loops[0]
-        stack.tell_names()
+        self._fill()
         means = torch.stack(self.numbers).double().mean(0).tolist() if self.steps else []
-        for actor, loop in zip(stack.actors, stack.loops, strict=True):
-            actor.meter.restore(_NONE, [])
+        for loop in stack.loops:
             state = loop.state
             state.epoch = state.step * loop.order.batch / loop.order.n
             row = readable(loop.step, means.pop(0)) if means else {}
             state.metrics = {f"train/{name}": value for name, value in row.items()}
         factor = lead.lr.moved(lead.state.step - 1, lead.acts[0].end, lead.options.lr_warmup)
-        self.numbers, self.steps = [], []
         reasons = self._validate() if lead.validates() else {}
         for i, loop in enumerate(stack.loops):
-            if self.places[i] not in reasons:
+            if i not in reasons:
                 loop.write(stack.rate(i, factor))
         if reasons:
             self._freeze(reasons)
-        over = [i for i in self.places if self._over(self.loops[i])]
-        if over and len(over) < len(self.places):  # some have stopped early
+        self._dismiss()
+        if self.places:
+            self._begin()
+
+    def _dismiss(self) -> None:
+        """Those who have stopped early have come to their end, unless it is that of all."""
+        over = {i for i, place in enumerate(self.places) if self._over(self.loops[place])}
+        if 0 < len(over) < len(self.places):
             for i in over:
-                self.loops[i].state.finished = True
-                self._release(i, whole=True)
-            self.places = [i for i in self.places if i not in over]
-            self._restack()
-        if time.monotonic() - self.loops[0].saved_at >= lead.options.checkpoint_seconds:
-            self._save(on_the_way=True)
+                self.stack.release(i)
+                self._finish(self.stack.loops[i])
+            self._leave(over)
+
+    def _begin(self) -> None:
+        """An interval of those who are left."""
+        self.numbers, self.steps = [], []
+        for actor in self.stack.actors:
+            actor.meter.restore(_NONE, [])
+        self._mark()
+        options = self.stack.options
+        if time.monotonic() - self.saved >= max(options.checkpoint_seconds, _RARELY * self.saving):
+            started = time.monotonic()
+            for loop in self.stack.loops:
+                loop.checkpoint()
+            self.saved = time.monotonic()
+            self.saving = self.saved - started
 
     @torch.no_grad()
     def _validate(self) -> dict[int, str]:
@@ -207,7 +356,7 @@ class Members:
         stack, lead = self.stack, self.stack.loops[0]
         assert lead.held_out is not None
         stack.template.eval()
-        total, rows = 0.0, len(lead.held_out)
+        total, rows = torch.zeros((), dtype=torch.float64), len(lead.held_out)
         for start, raw, labels in lead.held_out.chunks(chunk_of(rows)):
             found = []
             some = max(1, _AT_ONCE // max(raw.numel(), 1))
@@ -215,10 +364,9 @@ class Members:
                 block = slice(first, min(first + some, len(stack)))
                 sources = [self._held_out(loop, start) for loop in stack.loops[block]]
                 found.append(stack.scored(block, raw, labels, stack.draws(raw, labels, sources)))
-            total = total + torch.cat(found).double() * len(raw)
+            total = total + torch.cat(found).double().cpu() * len(raw)
         stack.template.train()
         stack.tell_names()
-        assert isinstance(total, Tensor)
         reasons = {}
         for i, (loop, numbers) in enumerate(zip(stack.loops, (total / rows).tolist(), strict=True)):
             row = readable(loop.step, numbers)
@@ -227,38 +375,30 @@ class Members:
                 loop.judge(row["objective [nats]"], loop.acts[0])
             except NonFinite:
                 value = row["objective [nats]"]
-                reasons[self.places[i]] = f"step {loop.state.step}: the validation objective is {value}"
+                reasons[i] = f"step {loop.state.step}: the validation objective is {value}"
         return reasons
 
     def _held_out(self, loop: Loop, start: int) -> Noise:
         return Noise(loop.options.seed, stream="validation", step=start, device=self.fabric.device)
 
-    def _save(self, on_the_way: bool = False) -> None:
-        """Every member that is left: those of one group stand at one step in their checkpoints, or are brought to it."""
+    def _end(self) -> None:
+        """Everyone who is left has what it has for itself, and is saved: finished or as it stands."""
+        if self.places and self.steps:
+            self._sift()
         if not self.places:
             return
         self._fill()
-        for i in self.places:
-            loop = self.loops[i]
-            if not on_the_way:
-                loop.state.interrupted = not self._over(loop)
-                loop.state.finished = not loop.state.interrupted
-            loop.checkpoint(whole=loop.state.finished)
-        for loop in self.loops:
-            loop.saved_at = time.monotonic()
+        for i, loop in enumerate(self.stack.loops):
+            self.stack.release(i)
+            self._finish(loop)
+
+    def _finish(self, loop: Loop) -> None:
+        loop.state.interrupted = not self._over(loop)
+        loop.state.finished = not loop.state.interrupted
+        loop.checkpoint(whole=loop.state.finished)
 
 
-_NONE = torch.zeros(0, 0)
-
-
-def _not_finite(gradients: Sequence[Tensor | None], numbers: Tensor) -> list[int]:
-    """Which members have a number, or an element of the gradient, that is not finite."""
-    found = [g for g in gradients if g is not None]
-    # One look at all first: a norm is finite where all elements are, but for values that would overflow it.
-    norms = torch.stack(torch._foreach_norm(found)).sum() + numbers.sum()
-    if bool(norms.isfinite()):
-        return []
-    good = numbers.isfinite().all(1)
-    for gradient in found:
-        good &= gradient.flatten(1).isfinite().all(1)
-    return (~good).nonzero().flatten().tolist()
+def _first_line(error: Exception) -> str:
+    """The first telling line of an error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__

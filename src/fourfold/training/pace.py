@@ -1,0 +1,93 @@
+"""How several members are trained fastest: as one, as one and compiled, or one after another. It is measured."""
+
+__all__ = ["Pace"]
+
+from collections.abc import Callable
+from statistics import median
+from typing import final
+
+_WORTH = 120.0  # seconds of plain steps still to come, for which a compiler is worth its time
+_SKIPPED, _TIMED = 5, 15  # steps: the first ones are slower than the rest, the next ones are measured
+_FEW = 100  # steps to come, below which nothing is gained by knowing
+_LOSS, _GAIN = 0.97, 1.05
+
+
+@final
+class Pace:
+    """Decides from steps of training, and from single ones of a copy in between, so that a slow minute meets both.
+
+    Args:
+        compile: option of training: auto, on or off.
+        single: takes one step of one member that counts for nothing, and gives its seconds; ``None``: the members stay
+            together, whatever it costs.
+        decided: what was decided before, for a run that is resumed.
+
+    Attributes:
+        decided: ``"together"``, ``"compiled"`` or ``"apart"``, and after a colon why; empty while it is not known.
+        compiled: whether the steps are to be compiled now.
+    """
+
+    def __init__(self, compile: str, single: Callable[[], float] | None, decided: str = "") -> None:
+        self.option, self.single, self.decided = compile, single, decided
+        self.compiled = compile == "on" or decided.startswith("compiled")
+        if compile == "off" and single is None and not decided:
+            self.decided = "together"
+        self._plain = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._count = 0
+        self._times: list[float] = []
+        self._singles: list[float] = []
+
+    def seen(self, seconds: float, members: int, left: int) -> None:
+        """One step of all has taken so long.
+
+        Args:
+            seconds: of it.
+            members: how many it took further.
+            left: how many steps are still to come.
+        """
+        if self.decided:
+            return
+        if not self._count and left < _FEW and not self.compiled:
+            self.decided = "together: few steps"
+            return
+        self._count += 1
+        alone = [self.single(), self.single()] if self.single else []
+        if self._count > _SKIPPED:
+            self._times.append(seconds)
+            self._singles += alone
+        if len(self._times) == _TIMED:
+            self._decide(members, left)
+
+    def cannot(self, reason: str) -> None:
+        """It cannot be compiled: what is left to be found out is found out without."""
+        known = self._plain or self.single is None
+        self.compiled, self.option, self._plain = False, "off", 0.0
+        self.decided = f"together: compiling is not possible here ({reason})" if known else ""
+        self._begin()
+
+    def fewer(self, left: int) -> None:
+        """Some members have gone: what was compiled for all is of no use to the rest."""
+        if self.option != "on":
+            self.compiled = self.compiled and self._plain * left > _WORTH
+        if not self.decided:
+            self._begin()
+
+    def _decide(self, members: int, left: int) -> None:
+        each = median(self._times)
+        alone = members * median(self._singles) if self._singles else float("inf")
+        told = f"{1e3 * each:.1f} ms a step of {members}{' compiled' if self.compiled else ''}"
+        told += f", {1e3 * alone:.1f} one after another" if self._singles else ""
+        if alone < _LOSS * each:
+            self.decided, self.compiled = f"apart: {told}", False
+        elif not self.compiled and self.option == "auto" and each * left > _WORTH:
+            self._plain, self.compiled = each, True
+            self._begin()
+        elif self.compiled and self._plain and self._plain < _GAIN * each:
+            self.decided, self.compiled = f"together: {told}, {1e3 * self._plain:.1f} plain", False
+        elif self.compiled:
+            self.decided = f"compiled: {told}" + (f", {1e3 * self._plain:.1f} plain" if self._plain else "")
+        else:
+            self.decided = f"together: {told}"
