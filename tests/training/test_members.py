@@ -1,6 +1,7 @@
 """Several members trained as one program are the members trained one by one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fourfold.runs.prepare import prepare
 from fourfold.training import Job, Training, launch, load_tensors, train
 from fourfold.training.alike import alone, program
 from fourfold.training.members import Members
+from fourfold.training.several import train_several
 
 
 def job(plan: Plan, data: DataSet, options: Training, folder: Path) -> Job:
@@ -79,3 +81,39 @@ def test_members_are_the_runs_trained_alone(double: None, tmp_path: Path, way: s
     assert all(one.outcome.finished and not one.frozen for one in ended)
     for i, folder in enumerate(folders):
         compare(folder, tmp_path / f"alone{i}", 1e-9)
+
+
+def three(tmp_path: Path, options: Training, name: str = "", lrs: tuple[float, ...] = (1e-3, 1e-3, 4e-3)) -> list[Job]:
+    """Three members, with folders of their own."""
+    made = []
+    for i, lr in enumerate(lrs):
+        plan = ff.recipes.beta_vae(beta=0.5 + i, latent=3, hidden=(10,))
+        made.append(job(plan, ff.data.digits(), options.but(seed=i, lr=lr), tmp_path / f"{name}{i}"))
+    return same_rows(made)
+
+
+def same_rows(jobs: list[Job]) -> list[Job]:
+    """As a sweep has them: the data are loaded once."""
+    return [replace(one, train=jobs[0].train, validation=jobs[0].validation) for one in jobs]
+
+
+def test_members_at_different_steps_are_brought_together(double: None, tmp_path: Path) -> None:
+    options = Training(**OPTIONS, ema=0.9)
+    fabric = launch(options)
+    train_several(three(tmp_path, options, "whole"), fabric, together="on")
+    jobs = three(tmp_path, options, "killed")
+    Members(jobs[:2], fabric, measured=False).run(until=40)
+    Members([replace(jobs[0], resume=True)], fabric, measured=False).run(until=61)
+    ended = train_several(three_again(tmp_path, options), fabric, together="on")
+    assert [one.outcome.finished for one in ended] == [True] * 3
+    for i in range(3):
+        compare(tmp_path / f"killed{i}", tmp_path / f"whole{i}", 1e-9)
+    assert train_several(three_again(tmp_path, options), fabric)[1].outcome.finished
+
+
+def three_again(tmp_path: Path, options: Training) -> list[Job]:
+    """The same jobs in a new process, so to speak: their folders are there."""
+    fresh = tmp_path / "fresh"
+    fresh.mkdir(exist_ok=True)
+    jobs = three(fresh, options, f"{len(list(fresh.iterdir()))}-")
+    return [replace(one, folder=tmp_path / f"killed{i}", resume=True) for i, one in enumerate(jobs)]

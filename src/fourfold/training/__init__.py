@@ -3,9 +3,11 @@
 __all__ = [
     "CheckpointError",
     "Job",
+    "Member",
     "NonFinite",
     "Outcome",
     "Step",
+    "Told",
     "Training",
     "WorkerLost",
     "check_course",
@@ -17,6 +19,7 @@ __all__ = [
     "steps_of",
     "together",
     "train",
+    "train_several",
 ]
 
 from .checkpoint import CheckpointError, load_tensors, restore_module
@@ -24,7 +27,9 @@ from .course import check_course, steps_of
 from .engine import launch
 from .job import Job, check_job
 from .loop import Outcome, intervals, train
+from .members import Member
 from .meter import NonFinite
 from .options import Training
+from .several import Told, train_several
 from .step import Step
 from .together import WorkerLost, together

@@ -4,7 +4,6 @@ __all__ = ["Member", "Members"]
 
 import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -17,7 +16,7 @@ from .interrupt import Interrupts
 from .job import Job, feeds_of
 from .loop import Loop, Outcome, chunk_of
 from .meter import NonFinite
-from .pace import Pace
+from .pace import Pace, single_step
 from .stack import Stack
 from .step import readable
 
@@ -93,12 +92,15 @@ class Members:
                 loop.take_up()
             loop.log.cut(loop.state.step)
             loop.step.train()
+            if self._over(loop) and not loop.state.finished:
+                self._finish(loop)
         self.places = [i for i in self.places if not self._over(self.loops[i])]
         steps = {self.loops[i].state.step for i in self.places}
         if len(steps) > 1:
             raise ValueError(f"Members: wanted members at one step, got some at {sorted(steps)}.")
         if not steps or (until is not None and until <= min(steps)):
             return self._told()
+        self.until = until
         self._restack()
         self.pace = self._pace()
         self.stack.compiled = self.pace.compiled
@@ -153,7 +155,7 @@ class Members:
         kept = [meter.filled() for meter in meters]
         self.numbers = list(torch.stack(kept, 1)) if self.steps else []
         self._mark()
-        if len(loops) == 1:
+        if len(loops) == 1 and self.until is None:
             self.apart = "it is the only one left"
 
     def _mark(self) -> None:
@@ -163,28 +165,8 @@ class Members:
 
     def _pace(self) -> Pace:
         lead = self.stack.loops[0]
-        return Pace(lead.options.compile, self._single() if self.measured else None, lead.state.compiled.get("together", ""))
-
-    def _single(self) -> Callable[[], float] | None:
-        """Takes a step of a copy of one member, and gives its seconds."""
-        job = self.stack.loops[0].job
-        options = job.options.but(compile="off")
-        try:
-            step = deepcopy(job.step)
-        except (TypeError, ValueError, RuntimeError):  # something in it has no copy
-            return None
-        loop = Loop(replace(job, step=step, options=options, folder=None, resume=False), self.fabric)
-        loop.step.train()
-        rows = loop.feed.batches(loop.order, 0, 10**9)
-        meter = loop.acts[0].first.meter
-
-        def taken() -> float:
-            started = self._clock()
-            loop.advance(*next(rows))
-            meter.count, meter.steps = 0, []
-            return self._clock() - started
-
-        return taken
+        single = single_step(lead.job, self.fabric, self._clock) if self.measured else None
+        return Pace(lead.options.compile, single, lead.state.compiled.get("together", ""))
 
     def _clock(self) -> float:
         if self.fabric.device.type == "cuda" and not (hasattr(self, "pace") and self.pace.decided):

@@ -1,10 +1,15 @@
 """How several members are trained fastest: as one, as one and compiled, or one after another. It is measured."""
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "single_step"]
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from statistics import median
-from typing import final
+from typing import Any, final
+
+from .job import Job
+from .loop import Loop
 
 _WORTH = 120.0  # seconds of plain steps still to come, for which a compiler is worth its time
 _SKIPPED, _TIMED = 5, 15  # steps: the first ones are slower than the rest, the next ones are measured
@@ -91,3 +96,30 @@ class Pace:
             self.decided = f"compiled: {told}" + (f", {1e3 * self._plain:.1f} plain" if self._plain else "")
         else:
             self.decided = f"together: {told}"
+
+
+def single_step(job: Job, fabric: Any, clock: Callable[[], float]) -> Callable[[], float] | None:
+    """Takes a step of a copy of the job, and gives its seconds; ``None`` where something in it has no copy.
+
+    Args:
+        job: one of several; nothing of it is changed.
+        fabric: the engine.
+        clock: seconds.
+    """
+    try:
+        step = deepcopy(job.step)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    options = job.options.but(compile="off")
+    loop = Loop(replace(job, step=step, options=options, folder=None, resume=False), fabric)
+    loop.step.train()
+    rows = loop.feed.batches(loop.order, 0, 10**9)
+    meter = loop.acts[0].first.meter
+
+    def taken() -> float:
+        started = clock()
+        loop.advance(*next(rows))
+        meter.count, meter.steps = 0, []
+        return clock() - started
+
+    return taken
