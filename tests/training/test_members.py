@@ -38,7 +38,9 @@ def compare(one: Path, other: Path, close: float) -> None:
     (tensors, state, rows), (wanted, wanted_state, wanted_rows) = left(one), left(other)
     assert tensors.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(tensors[name], value, rtol=close, atol=close, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            tensors[name], value, rtol=close, atol=close, msg=lambda text, n=name: f"{n}: {text}"
+        )
     numbers = {"seconds", "best", "epoch", "compiled"}
     assert {k: v for k, v in state.items() if k not in numbers} == {
         k: v for k, v in wanted_state.items() if k not in numbers

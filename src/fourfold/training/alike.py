@@ -30,12 +30,12 @@ _OF_STEPS = {"names", "weights", "units", "summary"}
 def alone(job: Job, world: int = 1) -> str | None:
     """Why this job can only be trained by itself; ``None`` where nothing speaks against a program of several."""
     options = job.options
-    players = [player for stage in job.stages for player in stage.players]
+    stage = job.stages[-1]
+    player = stage.players[0]
     if len(job.stages) > 1:
         return f"it is trained in {len(job.stages)} stages"
-    if len(players) > 1:
-        return f"{len(players)} players take turns"
-    stage, player = job.stages[0], players[0]
+    if len(stage.players) > 1:
+        return f"{len(stage.players)} players take turns"
     if stage.model is not None or stage.moving is not None:
         return "its model moves with the steps"
     if player.parts is not None or player.every > 1 or player.until is not None:
@@ -115,7 +115,7 @@ def _worded(value: Any, above: tuple[int, ...]) -> str:
     if isinstance(value, FunctionType | MethodType):
         cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
         return f"{value.__module__}.{value.__qualname__}{_worded(cells, above)}"
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
     inside = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else _attributes(value)
     return f"{type(value).__module__}.{type(value).__qualname__}{_worded(inside, above)}"

@@ -217,7 +217,7 @@ class Loop:
             row = readable(actor.step, self._mean(numbers)) if numbers else {}
             state.metrics |= {f"train/{actor.mark}{name}": value for name, value in row.items()}
         if self.validates():
-            self._validate(act)
+            self.validate(act)
         self.write(act.first.raw_optimiser.param_groups[0]["lr"])
         self.fabric.log_dict(state.metrics, state.step)
         progress.show(state.metrics)
@@ -239,7 +239,7 @@ class Loop:
         self.log.write({**line, "seconds": round(state.seconds, 3)})
 
     @torch.no_grad()
-    def _validate(self, act: Act) -> None:
+    def validate(self, act: Act) -> None:
         """The stage's first objective and the plain ELBO on the held-out rows, with the same noise every time."""
         assert self.held_out is not None
         step = act.first.step

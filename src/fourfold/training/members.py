@@ -14,14 +14,13 @@ from ..data import Resident
 from ..noise import Noise
 from .interrupt import Interrupts
 from .job import Job, feeds_of
-from .loop import Loop, Outcome, chunk_of
+from .loop import Loop, Outcome
 from .meter import NonFinite
 from .pace import Pace, single_step
+from .scoring import means_of
 from .stack import Stack
 from .step import readable
 
-#: Elements of x that a validation takes at once, over all members: more would leave the processor's caches.
-_AT_ONCE = 1 << 21
 _NONE = torch.zeros(0, 0)
 _RARELY = 20  # times as long as a checkpoint takes is between two of them at least: many members have many files
 
@@ -84,6 +83,8 @@ class Members:
         self.apart, self.interrupted = "", False
         self.places = sorted(range(len(jobs)), key=lambda i: jobs[i].options.lr)
         self.saving = 0.0
+        self.one_by_one = False  # in validation
+        self.pace = Pace("off", None)
 
     def run(self, until: int | None = None) -> list[Member]:
         """To the end, to an interrupt, or to this step; every member is saved."""
@@ -115,10 +116,12 @@ class Members:
 
     def _go(self, interrupts: Interrupts, until: int | None) -> None:
         """From interval to interval; ends with those who are left, if any, at one step."""
-        lead, stops = None, iter(())
+        lead = self.stack.loops[0]
+        stops = lead.stops()
         while self.places and not self.apart:
             if lead is not self.stack.loops[0]:
-                lead, stops = self.stack.loops[0], self.stack.loops[0].stops()
+                lead = self.stack.loops[0]
+                stops = lead.stops()
             stop = next(stops)
             while lead.state.step < min(stop, until or stop) and not interrupts.asked and not self.apart:
                 self._advance()
@@ -169,7 +172,7 @@ class Members:
         return Pace(lead.options.compile, single, lead.state.compiled.get("together", ""))
 
     def _clock(self) -> float:
-        if self.fabric.device.type == "cuda" and not (hasattr(self, "pace") and self.pace.decided):
+        if self.fabric.device.type == "cuda" and not self.pace.decided:
             torch.cuda.synchronize(self.fabric.device)
         return time.perf_counter()
 
@@ -305,6 +308,9 @@ class Members:
                 loop.write(stack.rate(i, factor))
         if reasons:
             self._freeze(reasons)
+        self.numbers, self.steps = [], []
+        for actor in self.stack.actors:
+            actor.meter.restore(_NONE, [])
         self._dismiss()
         if self.places:
             self._begin()
@@ -320,9 +326,6 @@ class Members:
 
     def _begin(self) -> None:
         """An interval of those who are left."""
-        self.numbers, self.steps = [], []
-        for actor in self.stack.actors:
-            actor.meter.restore(_NONE, [])
         self._mark()
         options = self.stack.options
         if time.monotonic() - self.saved >= max(options.checkpoint_seconds, _RARELY * self.saving):
@@ -332,36 +335,33 @@ class Members:
             self.saved = time.monotonic()
             self.saving = self.saved - started
 
-    @torch.no_grad()
     def _validate(self) -> dict[int, str]:
         """The objective and the plain ELBO of all on the held-out rows; who is frozen by it, and why."""
-        stack, lead = self.stack, self.stack.loops[0]
-        assert lead.held_out is not None
-        stack.template.eval()
-        total, rows = torch.zeros((), dtype=torch.float64), len(lead.held_out)
-        for start, raw, labels in lead.held_out.chunks(chunk_of(rows)):
-            found = []
-            some = max(1, _AT_ONCE // max(raw.numel(), 1))
-            for first in range(0, len(stack), some):
-                block = slice(first, min(first + some, len(stack)))
-                sources = [self._held_out(loop, start) for loop in stack.loops[block]]
-                found.append(stack.scored(block, raw, labels, stack.draws(raw, labels, sources)))
-            total = total + torch.cat(found).double().cpu() * len(raw)
-        stack.template.train()
-        stack.tell_names()
-        reasons = {}
-        for i, (loop, numbers) in enumerate(zip(stack.loops, (total / rows).tolist(), strict=True)):
-            row = readable(loop.step, numbers)
-            loop.state.metrics |= {f"validation/{name}": value for name, value in row.items()}
+        reasons: dict[int, str] = {}
+        means = self._scored()
+        for i, loop in enumerate(self.stack.loops):
             try:
-                loop.judge(row["objective [nats]"], loop.acts[0])
-            except NonFinite:
-                value = row["objective [nats]"]
-                reasons[i] = f"step {loop.state.step}: the validation objective is {value}"
+                if means is None:
+                    loop.validate(loop.acts[0])
+                else:
+                    row = readable(loop.step, means[i])
+                    loop.state.metrics |= {f"validation/{name}": value for name, value in row.items()}
+                    loop.judge(row["objective [nats]"], loop.acts[0])
+            except NonFinite as error:
+                reasons[i] = NonFinite.at(error)
         return reasons
 
-    def _held_out(self, loop: Loop, start: int) -> Noise:
-        return Noise(loop.options.seed, stream="validation", step=start, device=self.fabric.device)
+    def _scored(self) -> list[list[float]] | None:
+        """Every member's numbers on the held-out rows; ``None`` where they cannot be computed for several at once."""
+        held_out = self.stack.loops[0].held_out
+        if held_out is None or self.one_by_one:
+            return None
+        try:
+            return means_of(self.stack, held_out)
+        except Exception as error:
+            self.one_by_one = True
+            self.say(f"validated one after another: not possible for several at once ({_first_line(error)})")
+            return None
 
     def _end(self) -> None:
         """Everyone who is left has what it has for itself, and is saved: finished or as it stands."""

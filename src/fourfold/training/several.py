@@ -3,7 +3,6 @@
 __all__ = ["TOGETHER", "Told", "train_several"]
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -56,12 +55,11 @@ class _Run:
         """One job to its end by itself."""
         done, frozen = loop.state.step, ""
         try:
-            with closing(loop.run()) as intervals:
-                for state in intervals:
-                    self.told.steps(state.step - done)
-                    done = state.step
+            for state in loop.run():
+                self.told.steps(state.step - done)
+                done = state.step
         except NonFinite as error:
-            frozen = str(error).removeprefix("Training stopped at ").split(". ")[0]
+            frozen = NonFinite.at(error)
             loop.state.interrupted = True
         self.told.steps(loop.state.step - done)
         self.interrupted |= loop.state.interrupted and not frozen

@@ -54,6 +54,7 @@ class Stack:
         )
         self.trained: dict[str, Tensor] = {}
         self.others: dict[str, Tensor] = {}
+        self.homes = _homes(self.template)
         self._join()
         self.blocks = self._blocks()
         self.means = self._averages()
@@ -197,7 +198,9 @@ class Stack:
 
         def one(own: dict[str, Tensor], x: Tensor, c: Tensor | None, *numbers: Tensor) -> _Passed:
             source = Replay(numbers)
-            loss, seen = functional_call(template, own, (x, c, source))
+            every = {home: tensor for name, tensor in own.items() for home in self.homes[name]}
+            # Torch's own way with a module that is met under two names leaves in it what belongs to this pass.
+            loss, seen = functional_call(template, every, (x, c, source), tie_weights=False)
             if source.left:
                 raise ValueError(f"it asked for {source.left} random tensors fewer than the pass before")
             return loss, seen, dict(template.summary)
@@ -331,6 +334,18 @@ class Stack:
 def _own(step: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer once, by the first name it has."""
     return {**dict(step.named_parameters()), **dict(step.named_buffers())}
+
+
+def _homes(step: nn.Module) -> dict[str, list[str]]:
+    """Of every parameter and buffer, by its first name, the names under which modules hold it, each module once."""
+    first: dict[int, str] = {}
+    found: dict[str, list[str]] = {}
+    for place, module in step.named_modules():
+        for key, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                name = f"{place}.{key}" if place else key
+                found.setdefault(first.setdefault(id(tensor), name), []).append(name)
+    return found
 
 
 def _look_again(loop: Loop) -> None:
