@@ -173,8 +173,9 @@ def _put(text: str, path: "Path | None", told: str) -> None:
 
 def _read_results(words: Sequence[str]) -> argparse.Namespace:
     about = (
-        "What runs have found, one line a run; of the folder of a sweep one line a combination. Numbers of another protocol than the rest of their column are marked, "
-        "with a note that says in what they differ. CSV and JSON have every row with its whole protocol."
+        "What runs have found, one line a run; of a sweep's folder, one line a combination, with a picture. Numbers "
+        "of another protocol than the rest of their column are marked, with a note that says in what they differ. CSV "
+        "and JSON have every row with its whole protocol."
     )
     parser = Parser("results", about)
     parser.add_argument("folders", metavar="FOLDER", nargs="*", help="runs, or folders of runs (default runs)")

@@ -3,6 +3,8 @@
 __all__ = ["SweepFolder"]
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,27 @@ class SweepFolder:
     def member(self, trial: str) -> RunFolder:
         """The run folder of a member, there or not yet."""
         return RunFolder(self.path / trial)
+
+    @contextmanager
+    def held(self, *, whole: bool) -> Iterator[None]:
+        """Nobody else trains this sweep meanwhile; with a share of it, nobody who trains the whole.
+
+        Raises:
+            RunError: if somebody does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # a system without it: then it is the user's to see to
+            yield
+            return
+        with (self.path / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if whole else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(
+                    f"{self.path}: another process is training this sweep. Wait for it, or stop it first."
+                ) from None
+            yield
 
     def freeze(self, trial: str, reason: str) -> None:
         """Notes that a member's numbers are not finite any more; several processes may do so."""

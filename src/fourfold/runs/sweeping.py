@@ -179,13 +179,14 @@ def finish(
     told = listener or Listener()
     trials = made.trials[share[0] :: share[1]]
     processes = max(1, min(processes, len(trials)))
-    steps = [_steps(trial, data) for trial in trials]
-    before = [min(standing(home.member(trial.name))[0], total) for trial, total in zip(trials, steps, strict=True)]
-    told.begun(sum(steps), sum(before))
-    if processes > 1:
-        interrupted = train_in_processes(home.path, share, processes, told)
-    else:
-        interrupted = train_share(home, made, data, share, told)
+    with home.held(whole=share[1] == 1):
+        steps = [_steps(trial, data) for trial in trials]
+        before = [min(standing(home.member(trial.name))[0], total) for trial, total in zip(trials, steps, strict=True)]
+        told.begun(sum(steps), sum(before))
+        if processes > 1:
+            interrupted = train_in_processes(home.path, share, processes, told)
+        else:
+            interrupted = train_share(home, made, data, share, told)
     if interrupted:
         done = sum(standing(home.member(trial.name))[1] for trial in made.trials)
         raise KeyboardInterrupt(

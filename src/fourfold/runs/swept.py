@@ -21,7 +21,7 @@ from .sweep_folder import SweepFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .run import Run
+    from ..models import Model
 
 _KEY = re.compile(r"(validation|train)/(?P<name>[^/]+) \[(?P<unit>.+)\]$")
 _USUAL = ("elbo", "rate", "distortion")
@@ -51,8 +51,8 @@ class Swept:
     part: str
 
     @property
-    def runs(self) -> "dict[str, Run[Any]]":
-        """The finished members by name, loaded."""
+    def models(self) -> "dict[str, Model]":
+        """The finished members by name, loaded as ``fourfold.load`` does."""
         from .run import load
 
         return {row["member"]: load(self.path / row["member"]) for row in self.rows if row["state"] == "finished"}

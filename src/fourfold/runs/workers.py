@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -26,11 +26,13 @@ _EVERY = 0.2  # seconds between two reports of steps
 class Voice:
     """A worker's reports: a JSON object a line on standard output, steps not more often than five times a second.
 
-    Who reads them may be gone, killed: then the first report ends this process too, and no sweep goes on unseen.
+    Who reads them may be killed. Then standard input, which is a pipe of the same process and otherwise silent, ends,
+    and this process with it: nobody else would, and a sweep that is resumed would meet it in the same folders.
     """
 
     def __init__(self) -> None:
         self.taken, self.told = 0, time.monotonic()
+        threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
 
     def listener(self) -> Listener:
         """Whom the training tells."""
@@ -92,6 +94,11 @@ def train_in_processes(home: Path, share: tuple[int, int], processes: int, told:
     return stopped or 130 in codes
 
 
+def _end_with(pipe: BinaryIO) -> None:
+    pipe.read()
+    os._exit(1)
+
+
 def _start(home: Path, share: tuple[int, int], i: int, processes: int) -> "subprocess.Popen[str]":
     words = ["sweep", "--resume", str(home), "--share", f"{share[0] + 1}/{share[1]}", "--worker", str(processes)]
     own = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}
@@ -101,7 +108,7 @@ def _start(home: Path, share: tuple[int, int], i: int, processes: int) -> "subpr
     return subprocess.Popen(
         [sys.executable, "-m", "fourfold", *words],
         stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         text=True,
         env=os.environ | own,
         start_new_session=True,
