@@ -65,7 +65,7 @@ def _parser() -> Parser:
     help_text = "how many share the work (default: one for each thread of the machine, or for each GPU)"
     parser.add_argument("--processes", type=int, metavar="N", help=help_text)
     parser.add_argument("--resume", metavar="FOLDER", help="go on with a sweep")
-    parser.add_argument("--share", metavar="I/N", help="with --resume: the I-th of N parts, one for each machine")
+    parser.add_argument("--share", metavar="I/N", help="train the I-th of N parts only, one on each machine")
     parser.add_argument("--trust", metavar="PACKAGES", help="with --resume: whose recipes may be imported")
     parser.add_argument("--worker", type=int, metavar="N", help=argparse.SUPPRESS)
     parser.add_argument("-q", "--quiet", action="store_true", help="no bar, no table")
@@ -77,7 +77,7 @@ def _start(recipe: RecipeFunction, given: argparse.Namespace, rest: list[str]) -
     from ..runs.grid import Grid
     from ..runs.sweeping import finish, start
 
-    said = read_flags(recipe, rest)
+    share, said = _share(given.share), read_flags(recipe, rest)
     for name, instead in _NOT_HERE.items():
         if name in said:
             raise ValueError(f"fourfold sweep: --{name.replace('_', '-')} is no flag of a sweep. {instead}")
@@ -94,17 +94,18 @@ def _start(recipe: RecipeFunction, given: argparse.Namespace, rest: list[str]) -
     processes = _processes(given, len(made.trials))
     home = start(made, data, given.out, vectorize=choice(given.vectorize, TOGETHER, "--vectorize"), processes=processes)
     with _Bar(given.quiet, str(home.path)) as bar:
-        found = finish(home, made, data, share=_share(given.share), processes=processes, listener=bar.listener())
+        found = finish(home, made, data, share=share, processes=processes, listener=bar.listener())
     return _told(found, given.quiet)
 
 
 def _resume(given: argparse.Namespace) -> int:
     from ..runs.sweeping import finish, open_sweep
 
+    share = _share(given.share)
     home, made, data = open_sweep(given.resume, trust=trusted(given.trust))
     processes = _processes(given, len(made.trials))
     with _Bar(given.quiet, str(home.path)) as bar:
-        found = finish(home, made, data, share=_share(given.share), processes=processes, listener=bar.listener())
+        found = finish(home, made, data, share=share, processes=processes, listener=bar.listener())
     return _told(found, given.quiet)
 
 

@@ -90,7 +90,7 @@ class Swept:
 
         Args:
             asked: names of numbers.
-            sort: by this axis or number, the smallest first.
+            sort: by this axis or number, as it is told, the smallest first.
         """
         names = self.metrics(asked)
         if sort is not None and sort not in (*self.axes, *self.units):
@@ -232,5 +232,5 @@ def _place(group: tuple[dict[str, Any], list[dict[str, Any]]], sort: str) -> tup
     own, rows = group
     if sort in own:
         return (0, own[sort]) if isinstance(own[sort], int | float) else (1, str(own[sort]))
-    values = [row[sort] for row in rows if sort in row and row["state"] == "finished"]
+    values = [metric_of(sort).sign * row[sort] for row in rows if sort in row and row["state"] == "finished"]
     return (0, fmean(values)) if values else (2, 0)

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -32,7 +32,7 @@ class Voice:
 
     def __init__(self) -> None:
         self.taken, self.told = 0, time.monotonic()
-        threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
 
     def listener(self) -> Listener:
         """Whom the training tells."""
@@ -94,8 +94,9 @@ def train_in_processes(home: Path, share: tuple[int, int], processes: int, told:
     return stopped or 130 in codes
 
 
-def _end_with(pipe: BinaryIO) -> None:
-    pipe.read()
+def _end_with(pipe: int) -> None:
+    while os.read(pipe, 1):  # not by way of the buffer, whose lock a thread must not hold when the interpreter ends
+        pass
     os._exit(1)
 
 
