@@ -15,7 +15,7 @@ import fourfold as ff
 from fourfold.data import DataSet, Split
 from fourfold.plan import Plan
 from fourfold.runs.prepare import prepare
-from fourfold.training import Job, Told, Training, launch, load_tensors, several, stack, train, train_several
+from fourfold.training import Job, Told, Training, launch, load_tensors, members, several, stack, train, train_several
 from fourfold.training.alike import alone, program
 from fourfold.training.loop import Loop
 from fourfold.training.members import Members
@@ -200,6 +200,7 @@ def test_killed_while_saving(double: None, few: DataSet, tmp_path: Path, monkeyp
     options = SHORT.but(epochs=6, checkpoint_seconds=0)
     solo, fabric, home = trained_alone(tmp_path / "alone", options, few), launch(options), tmp_path / "killed"
     calls, save = iter(range(99)), Loop.checkpoint
+    monkeypatch.setattr(members, "_RARELY", 0)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Loop, "checkpoint", lambda *a, **k: save(*a, **k) if next(calls) < 4 else exit())
         train_several(jobs_of(home, options, few), fabric, together="on")
