@@ -2,8 +2,8 @@
 
 Run with `python -m benchmarks.sweep` (`--threads 1` or `2`; `--compiled` adds the compiled program, which takes its
 compiler some 15 s for each K; `--quick` for a look). Members are beta-VAEs 64-64-10 on scikit-learn's digits (8 x 8,
-dynamically binarised), batch 64, Adam, each with a seed, an order, noise and a beta of its own. One after another is our own
-`train` loop, step by step: a turn of the race takes so many steps of all members together, and as many of one
+dynamically binarised), batch 64, Adam, each with a seed, an order, noise and a beta of its own. One after another is our
+own `train` loop, step by step: a turn of the race takes so many steps of all members together, and as many of one
 member alone; the second time is counted K times. So both sides draw the same noise and read the same rows.
 
 Then networks of 784-200-20, for which one program of all loses on a CPU, and what `auto` makes of it: the whole of
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(title, rows, [AFTER], options.protocol)
     if not options.quick:
         of_all = Protocol(options.whole, 1, "ms in all", 1e3)
-        for width, made, count, epochs in ((64, SMALL, 50, 6), (784, WIDE, 8, 6)):
+        for width, made, count, epochs in ((64, SMALL, 50, 6), (784, WIDE, 8, 10)):
             title = f"whole trainings: {count} of {width}-{made['hidden'][0]}-{made['latent']}, {epochs} epochs"
             tables[title] = whole(width, made, count, epochs, options)
             show(title, tables[title], [AFTER], of_all)

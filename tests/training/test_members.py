@@ -314,12 +314,12 @@ def test_pace(compile: str, single: float, plain: float, fast: float, decided: s
     while not pace.decided:
         pace.seen(fast if pace.compiled else plain, 8, 10**6)
         steps += 1
-    assert pace.decided == decided and steps in (20, 40)
+    assert pace.decided == decided and steps in (12, 24)
     assert pace.compiled == decided.startswith("compiled")
     assert Pace(compile, lambda: single, decided).compiled == (pace.compiled or compile == "on")
 
 
 def test_pace_of_few_steps_is_not_measured() -> None:
     pace = Pace("auto", None)
-    pace.seen(1.0, 8, 50)
+    pace.seen(1.0, 8, 30)
     assert pace.decided == "together: few steps"
