@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--members", type=positive, nargs="+", default=[16, 50, 64])
     parser.add_argument("--rounds", type=positive, default=20)
     parser.add_argument("--steps", type=positive, default=5, help="of all members, in each turn")
-    parser.add_argument("--whole", type=positive, default=3, help="whole trainings of each kind")
+    parser.add_argument("--whole", type=positive, default=2, help="whole trainings of each kind")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; no whole trainings")
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(title, rows, [AFTER], options.protocol)
     if not options.quick:
         of_all = Protocol(options.whole, 1, "ms in all", 1e3)
-        for width, made, count, epochs in ((64, SMALL, 50, 6), (784, WIDE, 8, 10)):
+        for width, made, count, epochs in ((64, SMALL, 50, 6), (784, WIDE, 8, 20)):
             title = f"whole trainings: {count} of {width}-{made['hidden'][0]}-{made['latent']}, {epochs} epochs"
             tables[title] = whole(width, made, count, epochs, options)
             show(title, tables[title], [AFTER], of_all)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import Resident
 from ..noise import Noise
 from .interrupt import Interrupts
-from .job import Job, feeds_of
+from .job import Job, feeds_of, same_rows
 from .loop import Loop, Outcome
 from .meter import NonFinite
 from .pace import Pace, single_step
@@ -72,9 +72,8 @@ class Members:
         feeds = jobs[0].feeds or feeds_of(jobs[0], fabric.device)
         if not isinstance(feeds[0], Resident):
             raise ValueError("Members: rows are too large for memory: such jobs are trained one after another.")
-        for job in jobs[1:]:
-            if job.train.x is not jobs[0].train.x:
-                raise ValueError("Members: wanted jobs on the same rows, got others. Train them one after another.")
+        if not all(same_rows(job, jobs[0]) for job in jobs):
+            raise ValueError("Members: wanted jobs on the same rows, got others. Train them one after another.")
         self.rows: Resident = feeds[0]
         self.loops = [Loop(replace(job, feeds=feeds), fabric) for job in jobs]
         self.fabric, self.measured = fabric, measured
