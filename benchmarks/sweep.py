@@ -2,9 +2,9 @@
 
 Run with `python -m benchmarks.sweep` (`--threads 1` or `2`; `--compiled` adds the compiled program, which takes its
 compiler some 15 s for each K; `--quick` for a look). Members are beta-VAEs 64-64-10 on scikit-learn's digits (8 x 8,
-dynamically binarised), batch 64, Adam, each with a seed, an order, noise and a beta of its own. One after another is our
-own `train` loop, step by step: a turn of the race takes so many steps of all members together, and as many of one
-member alone; the second time is counted K times. So both sides draw the same noise and read the same rows.
+dynamically binarised), batch 64, Adam, each with a seed, an order, noise and a beta of its own. One after another is
+our own `train` loop, step by step: a turn of the race takes some steps of all members together, and some of one member
+alone, whose time is counted K times. Both sides draw the same noise and read the same rows.
 
 Then networks of 784-200-20, for which one program of all loses on a CPU, and what `auto` makes of it: the whole of
 `train_several` against the whole of `train`, K times, validation and checkpoints included.
