@@ -1,6 +1,6 @@
 """What the loop is given, and what of it is refused before anything is trained."""
 
-__all__ = ["Job", "check_job", "feeds_of"]
+__all__ = ["Job", "check_job", "feeds_of", "same_rows"]
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,12 @@ def feeds_of(job: Job, device: torch.device) -> tuple[Feed, Feed | None]:
     return feed(job.train, device, workers=workers), (
         feed(job.validation, device, workers=workers) if job.validation else None
     )
+
+
+def same_rows(one: Job, other: Job) -> bool:
+    """Whether two jobs have the same rows in memory, to learn from and held out."""
+    held = [None if job.validation is None else job.validation.x for job in (one, other)]
+    return one.train.x is other.train.x and held[0] is held[1]
 
 
 def check_job(job: Job, world: int) -> None:

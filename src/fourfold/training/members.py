@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import Resident
 from ..noise import Noise
 from .interrupt import Interrupts
-from .job import Job, feeds_of
+from .job import Job, feeds_of, same_rows
 from .loop import Loop, Outcome
 from .meter import NonFinite
 from .pace import Pace, single_step
@@ -72,9 +72,8 @@ class Members:
         feeds = jobs[0].feeds or feeds_of(jobs[0], fabric.device)
         if not isinstance(feeds[0], Resident):
             raise ValueError("Members: rows are too large for memory: such jobs are trained one after another.")
-        for job in jobs[1:]:
-            if job.train.x is not jobs[0].train.x:
-                raise ValueError("Members: wanted jobs on the same rows, got others. Train them one after another.")
+        if not all(same_rows(job, jobs[0]) for job in jobs):
+            raise ValueError("Members: wanted jobs on the same rows, got others. Train them one after another.")
         self.rows: Resident = feeds[0]
         self.loops = [Loop(replace(job, feeds=feeds), fabric) for job in jobs]
         self.fabric, self.measured = fabric, measured
@@ -85,6 +84,7 @@ class Members:
         self.saving = 0.0
         self.one_by_one = False  # in validation
         self.pace = Pace("off", None)
+        self.until: int | None = None
 
     def run(self, until: int | None = None) -> list[Member]:
         """To the end, to an interrupt, or to this step; every member is saved."""
@@ -102,7 +102,7 @@ class Members:
         if not steps or (until is not None and until <= min(steps)):
             return self._told()
         self.until = until
-        self._restack()
+        self.prepare()
         self.pace = self._pace()
         self.stack.compiled = self.pace.compiled
         if self.pace.decided.startswith("apart"):
@@ -124,7 +124,7 @@ class Members:
                 stops = lead.stops()
             stop = next(stops)
             while lead.state.step < min(stop, until or stop) and not interrupts.asked and not self.apart:
-                self._advance()
+                self.advance()
             self._share_time()
             if lead.state.step == stop:
                 self._boundary()
@@ -145,7 +145,7 @@ class Members:
             loop.state.seconds += (now - self.clock) / len(self.stack)
         self.clock = now
 
-    def _restack(self) -> None:
+    def prepare(self) -> None:
         """One stack of those who are left, each with its part of the interval so far."""
         loops = [self.loops[i] for i in self.places]
         if not loops:
@@ -176,7 +176,7 @@ class Members:
             torch.cuda.synchronize(self.fabric.device)
         return time.perf_counter()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """One step for all."""
         started, stack, lead = self._clock(), self.stack, self.stack.loops[0]
         step, act = lead.state.step, lead.acts[0]
@@ -284,7 +284,7 @@ class Members:
         """Those who are left make a smaller stack."""
         lead = self.stack.loops[0]
         self.places = [place for i, place in enumerate(self.places) if i not in rows]
-        self._restack()
+        self.prepare()
         self.pace.fewer(lead.steps - lead.state.step)
         self.stack.compiled = self.pace.compiled
 

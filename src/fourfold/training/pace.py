@@ -12,9 +12,10 @@ from .job import Job
 from .loop import Loop
 
 _WORTH = 120.0  # seconds of plain steps still to come, for which a compiler is worth its time
-_SKIPPED, _TIMED = 5, 15  # steps: the first ones are slower than the rest, the next ones are measured
-_FEW = 100  # steps to come, below which nothing is gained by knowing
-_LOSS, _GAIN = 0.97, 1.05
+_SKIPPED, _TIMED = 3, 9  # steps: the first ones are slower than the rest, the next ones are measured
+_EVERY, _WARM, _SINGLE = 3, 4, 8  # after so many steps single ones: some that fill the caches, some that are measured
+_FEW = 40  # steps to come, below which nothing is gained by knowing
+_GAIN = 1.03
 
 
 @final
@@ -59,10 +60,10 @@ class Pace:
             self.decided = "together: few steps"
             return
         self._count += 1
-        alone = [self.single(), self.single()] if self.single else []
         if self._count > _SKIPPED:
             self._times.append(seconds)
-            self._singles += alone
+            if self.single and len(self._times) % _EVERY == 0:
+                self._singles += [self.single() for _ in range(_WARM + _SINGLE)][_WARM:]
         if len(self._times) == _TIMED:
             self._decide(members, left)
 
@@ -85,7 +86,7 @@ class Pace:
         alone = members * median(self._singles) if self._singles else float("inf")
         told = f"{1e3 * each:.1f} ms a step of {members}{' compiled' if self.compiled else ''}"
         told += f", {1e3 * alone:.1f} one after another" if self._singles else ""
-        if alone < _LOSS * each:
+        if alone < _GAIN * each:  # at equal speed one after another needs less memory
             self.decided, self.compiled = f"apart: {told}", False
         elif not self.compiled and self.option == "auto" and each * left > _WORTH:
             self._plain, self.compiled = each, True

@@ -10,7 +10,7 @@ from ..data import order_of
 from .alike import alone, program
 from .checkpoint import load_state
 from .interrupt import Interrupts
-from .job import Job, feeds_of
+from .job import Job, feeds_of, same_rows
 from .loop import Loop, Outcome
 from .members import Member, Members
 from .meter import NonFinite
@@ -136,12 +136,12 @@ def train_several(
     """
     run = _Run(jobs, fabric, told or Told())
     feeds = next((job.feeds for job in jobs if job.feeds), None) or (feeds_of(jobs[0], fabric.device) if jobs else None)
-    run.jobs = [replace(job, feeds=feeds) if job.train.x is jobs[0].train.x else job for job in jobs]
+    run.jobs = [replace(job, feeds=feeds) if same_rows(job, jobs[0]) else job for job in jobs]
     groups: dict[str, list[int]] = {}
     singles: dict[int, str] = {}
     for place, job in enumerate(run.jobs):
         reason = "so it was asked for" if together == "off" else alone(job, fabric.world_size)
-        if reason is None and job.train.x is jobs[0].train.x:
+        if reason is None and same_rows(job, jobs[0]):
             groups.setdefault(program(job), []).append(place)
         else:
             singles[place] = reason or "its rows are others"
