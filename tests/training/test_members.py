@@ -102,7 +102,7 @@ def test_members_are_the_runs_trained_alone(double: None, tmp_path: Path, way: s
         compare(tmp_path / "members" / str(i), solo / str(i))
 
 
-RECIPES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
+RECIPES: dict[str, dict[str, tuple[Any, ...]]] = {
     "vae": {},
     "beta_vae": {"beta": (0.5, 1, "linear:0:4:5")},
     "capacity_vae": {"capacity": (5, 10, 25), "gamma": (10, 100, 1), "ramp": (3, 4, 5)},
@@ -251,7 +251,7 @@ def looks(objective: Any, when: bool) -> Any:
 def test_what_cannot_be_one_program_goes_on_apart(
     double: None, few: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    options, told = SHORT.but(epochs=3), []
+    options, told = SHORT.but(epochs=3), list[str]()
     solo, fabric, home = trained_alone(tmp_path / "alone", options, few), launch(options), tmp_path / "members"
     jobs = jobs_of(home, options, few)
     kind = type(jobs[0].step.objective)
@@ -282,7 +282,7 @@ def test_compiled_members(few: DataSet, tmp_path: Path, monkeypatch: pytest.Monk
     """A compiler that gives back what it is given; one that fails is told of, once."""
     plain, compiled, without = (tmp_path / name for name in ("plain", "compiled", "without"))
     train_several(jobs_of(plain, SHORT, few), launch(SHORT), together="on")
-    given, told = [], []
+    given, told = list[Any](), list[str]()
     options = SHORT.but(compile="on")
     monkeypatch.setattr(torch, "compile", lambda made, **_: given.append(made) or made)
     train_several(jobs_of(compiled, options, few), launch(SHORT), together="on")
