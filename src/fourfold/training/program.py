@@ -3,7 +3,7 @@
 __all__ = ["COMPILE", "Program"]
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from types import FunctionType
@@ -25,6 +25,16 @@ _WORTH = 120.0  # seconds of plain steps still to come, for which it is worth to
 _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the next ones are measured
 _GAIN = 1.05
 _OFTEN = 4
+_FIXED = (
+    "BUILTIN_MATCH",
+    "CLASS_MATCH",
+    "CLOSURE_MATCH",
+    "DUPLICATE_INPUT",
+    "FUNCTION_MATCH",
+    "MODULE_MATCH",
+    "TYPE_MATCH",
+)
+_ABSENT = ("DICT_NOT_CONTAINS", "EMPTY_NN_MODULE_HOOKS_DICT", "NOT_PRESENT_IN_GENERIC_DICT")
 
 
 @final
@@ -198,7 +208,13 @@ def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outp
     own = FunctionType(program.__code__.replace(), program.__globals__, closure=program.__closure__)
     graphs = {"triton.cudagraphs": True} if parameters[0].is_cuda else {}
     # A user's dropout draws from torch's generator, keyed by step: it is to draw the same when compiled.
-    return torch.compile(own, fullgraph=True, dynamic=False, options={"fallback_random": True, **graphs})
+    options = {"fallback_random": True, "guard_filter_fn": _may_change, **graphs}
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
+
+
+def _may_change(guards: Sequence[Any]) -> list[bool]:
+    """Values may change from step to step; code, and which modules there are, do not: to look costs a twentieth."""
+    return [guard.guard_type not in (*_FIXED, *_ABSENT) for guard in guards]
 
 
 def _cause(error: Exception) -> str:
