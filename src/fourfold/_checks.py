@@ -18,7 +18,8 @@ def may_look(tensor: "Tensor") -> bool:
     """Whether its values can be looked at; not while a program is compiled, nor where it stands for one of many."""
     import torch
 
-    return not torch.compiler.is_compiling() and not torch._C._functorch.is_batchedtensor(tensor)
+    batched = torch._C._functorch.is_batchedtensor(tensor)  # type: ignore[attr-defined]
+    return not torch.compiler.is_compiling() and not batched
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

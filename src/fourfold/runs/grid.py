@@ -102,7 +102,7 @@ class Grid:
             options = {k: v for k, v in chosen.items() if k not in self.recipe.signature}
             for seed in self.seeds:
                 own = {**chosen, "seed": seed}
-                name = ",".join(f"{key}={worded(value)}" for key, value in own.items())
+                name = ",".join(f"{key}={_worded(value)}" for key, value in own.items())
                 made.append(Trial(name, own, plan, self.training.but(**options, seed=seed)))
         return made
 
@@ -134,12 +134,12 @@ class Grid:
         }
 
 
-def worded(value: Any) -> str:
+def _worded(value: Any) -> str:
     """A value as part of the name of a folder."""
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, tuple | list):
-        return "-".join(map(worded, value)) or "none"
+        return "-".join(map(_worded, value)) or "none"
     return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-") or "none"
 
 
