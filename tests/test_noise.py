@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fourfold.noise import Noise, Recorder, Replay
+from fourfold.noise import Noise, Recorder, Replay, Request, stacked
 
 
 def test_levels_are_uniform_on_0_to_254() -> None:
@@ -47,3 +47,14 @@ def test_what_was_recorded_is_replayed_and_nothing_else() -> None:
     assert torch.equal(replay.uniform((2, 2)), second)
     with pytest.raises(ValueError, match="one more was asked for"):
         replay.normal((1,))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 4), (17, 5), (2, 33, 31)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_stacked_is_what_each_source_gives(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    kinds = ("normal", "levels", "uniform", "levels", "normal")
+    asked = [Request(kind, shape, 0, torch.uint8 if kind == "levels" else dtype) for kind in kinds]
+    sources = [Noise(seed, stream="train", step=step) for seed, step in ((0, 0), (0, 9), (7, 9))]
+    found = stacked([source.at(source.step) for source in sources], asked)
+    for i, source in enumerate(sources):
+        assert all(torch.equal(row[i], source.draw(one)) for row, one in zip(found, asked, strict=True))

@@ -26,6 +26,7 @@ __all__ = [
     "recipe",
     "recipes",
     "statistics",
+    "sweep",
 ]
 
 from importlib import import_module
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from .data import DataSet
     from .noise import Noise
     from .plan import Recipe, own, recipe
-    from .runs import Run, VariationalAutoencoder, compare, fit, load
+    from .runs import Run, VariationalAutoencoder, compare, fit, load, sweep
     from .training import Training
 
 # Names are fetched when first used: importing fourfold imports neither torch nor anything else that is heavy.
@@ -68,6 +69,7 @@ _HOME = {
     "load": "runs",
     "own": "plan",
     "recipe": "plan",
+    "sweep": "runs",
 }
 
 

@@ -1,14 +1,25 @@
 """Checks of what a user gives: each says what was wanted, what came, and the fix."""
 
-__all__ = ["choice", "fraction", "nearest", "non_negative", "positive", "positive_int", "unknown"]
+__all__ = ["choice", "fraction", "may_look", "nearest", "non_negative", "positive", "positive_int", "unknown"]
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from math import isfinite
 from operator import index
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
+
+
+def may_look(tensor: "Tensor") -> bool:
+    """Whether its values can be looked at; not while a program is compiled, nor where it stands for one of many."""
+    import torch
+
+    batched = torch._C._functorch.is_batchedtensor(tensor)  # type: ignore[attr-defined]
+    return not torch.compiler.is_compiling() and not batched
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

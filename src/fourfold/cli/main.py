@@ -18,6 +18,7 @@ from .._version import __version__
 #: Command to the module of this package that has it (as a function of that name, with _ for -), and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a recipe on data, or go on with a run"),
+    "sweep": ("sweep", "train a recipe with many values of its arguments and many seeds, as one program"),
     "evaluate": ("use", "measure a run: ELBO, rate, distortion, importance-sampled NLL, active units"),
     "diagnose": ("diagnose", "latents, q(z) against p(z), rate-distortion, calibration, draws against data, outliers"),
     "doctor": ("doctor", "what is wrong with a run, in words, and which remedy to try"),

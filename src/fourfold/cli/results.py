@@ -1,6 +1,6 @@
 """``fourfold compare`` and ``fourfold results``: runs set against one another, and what many runs have found."""
 
-__all__ = ["compare", "results"]
+__all__ = ["compare", "results", "show_sweep"]
 
 import argparse
 import sys
@@ -13,7 +13,9 @@ from .show import as_json, columns, target
 from .subject import add_data, add_run, open_run, subject
 
 if TYPE_CHECKING:
-    from ..runs import Run
+    from pathlib import Path
+
+    from ..runs import Run, Swept
     from ..runs.comparing import Compared
 
 _BUDGET = {
@@ -116,12 +118,17 @@ def _pairs(found: "Compared") -> str:
 def results(words: Sequence[str]) -> int:
     """Prints what runs have found, as a table."""
     from ..runs.results import collect, long_form, tabulate
+    from ..runs.swept import is_sweep, read_sweep
     from ..runs.tables import as_csv, as_latex, as_markdown, as_text
 
     given = _read_results(words)
     path = target(given.out, *_FORMATS) if given.out else None
     form = given.format or ("json" if given.json else _FORMATS[path.suffix] if path else "table")
     metrics, chosen = _listed(given.metric), _listed(given.columns)
+    if len(given.folders) == 1 and is_sweep(given.folders[0]) and not chosen:
+        found_sweep = read_sweep(given.folders[0])
+        _put(show_sweep(found_sweep, form, metrics, given.sort), path, f"{len(found_sweep.rows)} members")
+        return 0
     found, problems = collect(given.folders)
     for problem in problems:
         print(f"fourfold: left out: {problem}", file=sys.stderr)
@@ -135,19 +142,40 @@ def results(words: Sequence[str]) -> int:
     else:
         table = tabulate(found, metrics, chosen, given.sort)
         text = {"table": as_text, "latex": as_latex, "markdown": as_markdown}[form](table)
-    if path:
-        with whole(path) as file:
-            file.write(f"{text}\n".encode())
-        print(f"{path}: {len(found)} runs")
-    else:
-        print(text)
+    _put(text, path, f"{len(found)} runs")
     return 0
+
+
+def show_sweep(found: "Swept", form: str = "table", metrics: Sequence[str] = (), sort: str | None = None) -> str:
+    """What a sweep has found; as text with a picture beside it, which is drawn into its folder."""
+    from ..runs.tables import as_csv, as_latex, as_markdown, as_text
+
+    if form == "json":
+        return as_json({"sweep": str(found.path), "axes": found.axes, "units": found.units, "members": found.rows})
+    if form == "csv":
+        keys = dict.fromkeys(key for row in found.rows for key in row)
+        return as_csv([{key: row.get(key) for key in keys} for row in found.rows])
+    text = {"table": as_text, "latex": as_latex, "markdown": as_markdown}[form](found.table(metrics, sort))
+    if form == "table" and found.drawable and found.units:
+        text += f"\npicture: {found.picture_file(metrics)}"
+    return text
+
+
+def _put(text: str, path: "Path | None", told: str) -> None:
+    """Into the file, or onto the terminal."""
+    if path is None:
+        print(text)
+        return
+    with whole(path) as file:
+        file.write(f"{text}\n".encode())
+    print(f"{path}: {told}")
 
 
 def _read_results(words: Sequence[str]) -> argparse.Namespace:
     about = (
-        "What runs have found, one line a run. Numbers of another protocol than the rest of their column are marked, "
-        "with a note that says in what they differ. CSV and JSON have every row with its whole protocol."
+        "What runs have found, one line a run; of a sweep's folder, one line a combination, with a picture. Numbers "
+        "of another protocol than the rest of their column are marked, with a note that says in what they differ. CSV "
+        "and JSON have every row with its whole protocol."
     )
     parser = Parser("results", about)
     parser.add_argument("folders", metavar="FOLDER", nargs="*", help="runs, or folders of runs (default runs)")

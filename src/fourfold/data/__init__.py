@@ -21,6 +21,7 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "feed",
+    "fits",
     "freyfaces",
     "from_arrays",
     "from_lines",
@@ -49,7 +50,7 @@ from .text import from_lines
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from .feeds import Feed, Resident, Streaming, feed
+    from .feeds import Feed, Resident, Streaming, feed, fits
     from .order import Order, order_of, window_of
     from .view import Batch, Quadrants, View, check_binarize
 
@@ -64,6 +65,7 @@ _HOME = {
     "View": "view",
     "check_binarize": "view",
     "feed": "feeds",
+    "fits": "feeds",
     "order_of": "order",
     "window_of": "order",
 }

@@ -1,6 +1,6 @@
 """Feeds: rows as tensors on a device, in the order of training or of evaluation, from memory or from disk."""
 
-__all__ = ["Feed", "Raw", "RawStream", "Resident", "Streaming", "feed"]
+__all__ = ["Feed", "Raw", "RawStream", "Resident", "Streaming", "feed", "fits"]
 
 import signal
 from abc import ABC, abstractmethod
@@ -190,6 +190,11 @@ def _tensor(x: Array) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def fits(split: Split) -> bool:
+    """Whether the rows are held in memory: they are there already, or below 2 GiB."""
+    return not isinstance(split.x, Rows | np.memmap) or nbytes(split.x) < RESIDENT_BYTES
+
+
 def feed(
     split: Split, device: torch.device | str = "cpu", *, workers: int = 2, resident: bool | None = None
 ) -> Resident | Streaming:
@@ -207,6 +212,5 @@ def feed(
         [[[0.0, 1.0], [2.0, 3.0]], [[4.0, 5.0]]]
     """
     if resident is None:
-        on_disk = isinstance(split.x, Rows | np.memmap)
-        resident = not on_disk or nbytes(split.x) < RESIDENT_BYTES
+        resident = fits(split)
     return Resident(split, device) if resident else Streaming(split, device, workers)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, gelu, interpolate, pad, pixel_shuffle, pixel_unshuffle
 
-from .._checks import positive_int
+from .._checks import may_look, positive_int
 from .._shapes import Shape
 
 
@@ -105,9 +105,10 @@ class Enlarged(nn.Module):
     def forward(self, x: Tensor | None = None) -> Tensor:
         if x is None:
             return self.bias[None]
-        return (interpolate(x, self.bias.shape[1:], mode="nearest") + self.bias).contiguous(
-            memory_format=torch.channels_last
-        )
+        larger = interpolate(x, self.bias.shape[1:], mode="nearest") + self.bias
+        # What stands for one of many has no memory of its own to lie in.
+        lies = torch.compiler.is_compiling() or may_look(larger)
+        return larger.contiguous(memory_format=torch.channels_last) if lies else larger
 
 
 def padded(image: Shape, halvings: int, patch: int = 1) -> tuple[int, int]:

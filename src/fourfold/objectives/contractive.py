@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from .._checks import choice, positive_int
+from .._checks import choice, may_look, positive_int
 from ..distributions.base import at_least_float32
 from ..noise import Noise, NoiseSource
 from ..trace import Term, Terms, Trace
@@ -104,7 +104,7 @@ class Contractive(Objective):
                 "of one layer that takes x, then c if there is one. Take method='exact' or 'hutchinson'."
             )
         least = 0 if self.activation == "sigmoid" else -1
-        if not torch.compiler.is_compiling() and bool(((code < least) | (code > 1)).any()):
+        if may_look(code) and bool(((code < least) | (code > 1)).any()):
             raise ValueError(
                 f"Contractive: a {self.activation} lies in [{least}, 1], and the code has values from "
                 f"{code.min().item():.3g} to {code.max().item():.3g}: its slope is not known from it. Give the code "

@@ -79,7 +79,6 @@ class InfoVAE(Objective):
             raise ValueError(f"InfoVAE: deterministic needs alpha=1: a point's rate is infinite, got alpha={alpha!r}.")
         self.hyper("rate_weight", 1.0 - alpha)
         self.hyper("lambda_", lambda_)
-        self.alpha = alpha
         self.advance(0)
         self.kernel, self.deterministic = kernel, deterministic
         self.estimator = choice(estimator, ("unbiased", "biased", "linear"), "InfoVAE: estimator")
@@ -91,6 +90,11 @@ class InfoVAE(Objective):
                 f"InfoVAE: alpha + lambda_ must be at least 1, else MMD² would be rewarded; got alpha={self.alpha!r} "
                 f"and lambda_={self.values['lambda_']!r}. For the ELBO: alpha=0, lambda_=1."
             )
+
+    @property
+    def alpha(self) -> float:
+        """α: the rate weighs 1 − α."""
+        return round(1.0 - self.values["rate_weight"], 12)
 
     @property
     def mmd_weight(self) -> Tensor:

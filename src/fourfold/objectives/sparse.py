@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .._checks import fraction, positive
+from .._checks import fraction, may_look, positive
 from .._shapes import Shape, as_shape, size
 from ..distributions.base import at_least_float32
 from ..noise import NoiseSource
@@ -116,7 +116,7 @@ class KLSparsity(Objective):
     def _check(self, code: Tensor) -> None:
         if code.shape[-1] != len(self.running):
             raise ValueError(f"KLSparsity: units={len(self.running)}, but the code has {code.shape[-1]} of them.")
-        if not torch.compiler.is_compiling() and bool(((code < 0) | (code > 1)).any()):
+        if may_look(code) and bool(((code < 0) | (code > 1)).any()):
             raise ValueError(
                 "KLSparsity: mean activity is that of units in [0, 1], and the code has values from "
                 f"{code.min().item():.3g} to {code.max().item():.3g}. Give the code a sigmoid "

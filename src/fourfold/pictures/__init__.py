@@ -18,6 +18,7 @@ __all__ = [
     "reconstructions",
     "resampled",
     "save",
+    "swept",
     "traversal",
     "witness_images",
     "witness_plane",
@@ -30,5 +31,6 @@ from .gap import gap_bars
 from .images import grid, manifold, normal_quantiles, reconstructions, traversal
 from .latents import code_bars, kl_bars, latent_scatter
 from .levels import interpolations, level_rates, moves, resampled
+from .sweep import swept
 from .training import curves
 from .witness import witness_images, witness_plane

@@ -1,6 +1,19 @@
-"""Runs: train a recipe into a folder, come back to it, evaluate it, compare it, show it; a scikit-learn estimator."""
+"""Runs: train one into a folder, or many; come back to it, evaluate, compare, show it; a scikit-learn estimator."""
 
-__all__ = ["Run", "RunError", "RunFolder", "VariationalAutoencoder", "compare", "fit", "load", "resume"]
+__all__ = [
+    "Run",
+    "RunError",
+    "RunFolder",
+    "Swept",
+    "VariationalAutoencoder",
+    "compare",
+    "fit",
+    "load",
+    "read_sweep",
+    "resume",
+    "resume_sweep",
+    "sweep",
+]
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,16 +25,22 @@ if TYPE_CHECKING:
     from .estimator import VariationalAutoencoder
     from .fitting import fit, resume
     from .run import Run, load
+    from .sweeping import resume_sweep, sweep
+    from .swept import Swept, read_sweep
 
 # What needs torch is fetched when first used, and scikit-learn too: what runs have found is read without them. No
 # module has the name of a function here: the import of either would hide the other.
 _HOME = {
     "Run": "run",
+    "Swept": "swept",
     "VariationalAutoencoder": "estimator",
     "compare": "comparing",
     "fit": "fitting",
     "load": "run",
+    "read_sweep": "swept",
     "resume": "fitting",
+    "resume_sweep": "sweeping",
+    "sweep": "sweeping",
 }
 
 

@@ -1,6 +1,6 @@
 """``fit``: a recipe and data in, a run out."""
 
-__all__ = ["check_changes", "fit", "resume"]
+__all__ = ["check_changes", "chosen_for", "fit", "job_of", "resume", "same_run"]
 
 import warnings
 from dataclasses import replace
@@ -61,16 +61,14 @@ def fit(
         torch.Size([3, 1, 8, 8])
     """
     _refuse_others(recipe, options)
-    chosen = (training or Training()).but(**options)
-    if isinstance(data, DataSet) and chosen.batch_size > len(data.train):
-        chosen = chosen.but(batch_size=_fitting(len(data.train), chosen))
+    chosen = chosen_for((training or Training()).but(**options), data)
     prepared = prepare(recipe, data, chosen)
     if init_from is not None:
         tensors, _ = load_tensors(RunFolder(Path(init_from)).checkpoint("last"), to_train=False)
         restore_module(prepared.step.model, weights(tensors), str(init_from))
         prepared.record["init_from"] = str(init_from)
     fabric = launch(chosen, loggers)
-    job = _job(prepared, data, chosen, fabric)
+    job = job_of(prepared, data, chosen, fabric.world_size)
     warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
     with together(fabric) as those:
         folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
@@ -107,14 +105,12 @@ def resume(
     chosen = Training(**record["training"]).but(**options)
     data = data or _data_of(record, path)
     prepared = prepare(recipe or plan_of(record, trust), data, chosen)
-    _same_data(record, prepared.record, path)
-    for key in ("recipe", "spec", "view"):
-        _same(key, record[key], prepared.record[key], path)
+    same_run(record, prepared.record, path)
     last = folder.checkpoint("last")
     if last.exists():
         load_tensors(last)  # a torn one is refused before anything is written
     fabric = launch(chosen)
-    job = replace(_job(prepared, data, chosen, fabric), resume=True)
+    job = replace(job_of(prepared, data, chosen, fabric.world_size), resume=True)
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
     with together(fabric) as those:
@@ -136,6 +132,17 @@ def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | P
                 f"resume: {name} cannot change within a run: it was {record['training'].get(name)!r}, got {value!r}. "
                 f"Leave it out, or start a new run with --init-from {path}."
             )
+
+
+def same_run(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
+    """Refuses to go on with another recipe, view or data than the run's record tells.
+
+    Raises:
+        RunError: that says in what they differ.
+    """
+    _same_data(record, now, path)
+    for key in ("recipe", "spec", "view"):
+        _same(key, record[key], now[key], path)
 
 
 def _same(key: str, was: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
@@ -168,10 +175,10 @@ def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) ->
             )
 
 
-def _job(prepared: Prepared, data: DataSet, options: Training, fabric: Any) -> Job:
-    """What is to be trained; what cannot be is refused while nothing is written."""
+def job_of(prepared: Prepared, data: DataSet, options: Training, world: int) -> Job:
+    """What is to be trained by so many processes; what cannot be is refused while nothing is written."""
     job = Job(prepared.step, data.train, data.validation, options, quiet=options.quiet, stages=prepared.stages)
-    check_job(job, fabric.world_size)
+    check_job(job, world)
     return job
 
 
@@ -191,11 +198,17 @@ def _train(job: Job, data: DataSet, folder: RunFolder | None, recipe: Recipe, fa
     return Run(path, job.step, data, outcome, recipe)
 
 
-def _fitting(n: int, options: Training) -> int:
-    parts = options.devices * options.accumulate
+def chosen_for(options: Training, data: DataSet) -> Training:
+    """The options with a batch that these data fill: of few data all are one batch."""
+    n, parts = (
+        len(data.train) if isinstance(data, DataSet) else options.batch_size,
+        options.devices * options.accumulate,
+    )
+    if options.batch_size <= n:
+        return options
     if n < parts:
         raise ValueError(f"fit: {n} training data cannot be shared among {parts} processes or pieces. Use fewer.")
-    return n - n % parts
+    return options.but(batch_size=n - n % parts)
 
 
 def _data_of(record: dict[str, Any], path: str | Path) -> DataSet:

@@ -62,4 +62,4 @@ def _may_draw(module: nn.Module) -> bool:
     home = type(module).__module__
     if home.startswith("torch.nn.modules."):
         return home.removeprefix("torch.nn.modules.") not in _QUIET or type(module) in (nn.RReLU, nn.MultiheadAttention)
-    return not home.startswith("fourfold.")
+    return not home.startswith(("fourfold.", "zuko."))  # zuko's draw in their distributions' own methods alone

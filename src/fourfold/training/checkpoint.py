@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file, written atomically, with its state and a checksum as JSON in its header."""
 
-__all__ = ["CheckpointError", "load_tensors", "module_tensors", "restore_module", "save_tensors"]
+__all__ = ["CheckpointError", "load_state", "load_tensors", "module_tensors", "restore_module", "save_tensors"]
 
 import hashlib
 import json
@@ -87,6 +87,21 @@ def load_tensors(path: Path, *, to_train: bool = True) -> tuple[dict[str, Tensor
     if _digest(tensors, state) != wanted:
         raise CheckpointError(f"{path}: altered since it was written (digest differs). Use another checkpoint.")
     return tensors, state
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Where a run stands, by its checkpoint; the tensors are neither read nor checked.
+
+    Raises:
+        CheckpointError: if the file is missing or torn.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+            return dict(json.loads((file.metadata() or {})["fourfold"])["state"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint of fourfold ({error}). Use another one.") from None
 
 
 def _digest(tensors: dict[str, Tensor], state: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """What the loop is given, and what of it is refused before anything is trained."""
 
-__all__ = ["Job", "check_job"]
+__all__ = ["Job", "check_job", "feeds_of", "same_rows"]
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data import Split, order_of
+import torch
+
+from ..data import Feed, Split, feed, order_of
 from ..networks.normalisation import norms
 from ..plan import Stage
 from .course import steps_of
@@ -27,6 +29,7 @@ class Job:
         resume: take up the folder's last checkpoint, if there is one.
         quiet: no progress bar.
         stages: of training, as ``Recipe.course`` tells them: the last one's first player has the step's own objective.
+        feeds: of the two kinds of rows, if other jobs have them on the device already.
     """
 
     step: Step
@@ -37,6 +40,21 @@ class Job:
     resume: bool = False
     quiet: bool = False
     stages: tuple[Stage, ...] = field(kw_only=True)
+    feeds: tuple[Feed, Feed | None] | None = None
+
+
+def feeds_of(job: Job, device: torch.device) -> tuple[Feed, Feed | None]:
+    """The job's rows to learn from and those held out, on the device."""
+    workers = job.options.workers
+    return feed(job.train, device, workers=workers), (
+        feed(job.validation, device, workers=workers) if job.validation else None
+    )
+
+
+def same_rows(one: Job, other: Job) -> bool:
+    """Whether two jobs have the same rows in memory, to learn from and held out."""
+    held = [None if job.validation is None else job.validation.x for job in (one, other)]
+    return one.train.x is other.train.x and held[0] is held[1]
 
 
 def check_job(job: Job, world: int) -> None:

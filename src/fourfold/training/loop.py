@@ -1,6 +1,6 @@
 """The training loop: one for every recipe."""
 
-__all__ = ["Outcome", "intervals", "train"]
+__all__ = ["Loop", "Outcome", "chunk_of", "intervals", "train"]
 
 import time
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import feed, order_of
+from ..data import order_of
 from ..noise import Noise
 from .average import Average
 from .borrowed import Borrowed
 from .checkpoint import load_tensors, module_tensors, save_tensors
 from .course import Act, Actor, course_of, kept
 from .interrupt import Interrupts
-from .job import Job, check_job
+from .job import Job, check_job, feeds_of
 from .meter import MetricsLog, NonFinite
 from .optimisers import parse_lr_schedule
 from .progress import Progress
@@ -55,7 +55,7 @@ class Outcome:
 
 def train(job: Job, fabric: Any) -> Outcome:
     """Trains to the end, to an early stop or to an interrupt; a killed run takes up its last checkpoint."""
-    loop = _Loop(job, fabric)
+    loop = Loop(job, fabric)
     for _ in loop.run():
         pass
     return loop.state
@@ -63,10 +63,17 @@ def train(job: Job, fabric: Any) -> Outcome:
 
 def intervals(job: Job, fabric: Any) -> Iterator[Outcome]:
     """``train``, pausing after every interval: for those who measure it. Close it, or go on to its end."""
-    return _Loop(job, fabric).run()
+    return Loop(job, fabric).run()
 
 
-class _Loop:
+class Loop:
+    """One job in training: where it stands, and what takes it further.
+
+    Args:
+        job: what is trained.
+        fabric: the engine.
+    """
+
     def __init__(self, job: Job, fabric: Any) -> None:
         options = job.options
         check_job(job, fabric.world_size)
@@ -75,8 +82,7 @@ class _Loop:
         self.steps = self.order.steps(options.epochs)
         self.noise = Noise(options.seed, stream="train", device=fabric.device)
         self.generator = Borrowed(job.step, fabric.device)
-        self.feed = feed(job.train, fabric.device, workers=options.workers)
-        self.held_out = feed(job.validation, fabric.device, workers=options.workers) if job.validation else None
+        self.feed, self.held_out = job.feeds or feeds_of(job, fabric.device)
         self.step = job.step
         self.acts = course_of(job.step, job.stages, self.steps, options, fabric)
         self.lr = parse_lr_schedule(options.lr_schedule)
@@ -93,7 +99,7 @@ class _Loop:
     def run(self) -> Iterator[Outcome]:
         """Everything, with a pause after every interval."""
         if self.job.resume:
-            self._take_up()
+            self.take_up()
         self.log.cut(self.state.step)
         started, before = time.monotonic(), self.state.seconds
         shard = (self.fabric.global_rank, self.fabric.world_size)
@@ -103,10 +109,10 @@ class _Loop:
             actor.step.train()
             actor.program.tell = progress.say
         with progress, Interrupts() as interrupts, closing(rows):
-            for stop in self._intervals():
+            for stop in self.stops():
                 with self.generator:
                     while self.state.step < stop and not (interrupts.asked and self._alone()):
-                        self._advance(*next(rows))
+                        self.advance(*next(rows))
                         progress.advance()
                     self.state.seconds = before + time.monotonic() - started
                     self._record()
@@ -119,9 +125,9 @@ class _Loop:
         self.state.finished = not self.state.interrupted
         # An interrupt may come between a bad loss and its discovery.
         if not self._agreed(not all(actor.meter.filled().isfinite().all() for actor in self._actors())):
-            self._checkpoint(whole=self.state.finished)
+            self.checkpoint(whole=self.state.finished)
 
-    def _intervals(self) -> Iterator[int]:
+    def stops(self) -> Iterator[int]:
         """Steps at which numbers are read: every ``log_steps``, at the end of each epoch and stage, and at the last."""
         epoch, every = 1, self.options.log_steps
         step = self.state.step
@@ -138,7 +144,7 @@ class _Loop:
     def _actors(self) -> list[Actor]:
         return [actor for act in self.acts for actor in act.actors]
 
-    def _advance(self, raw: Tensor, labels: Tensor | None) -> None:
+    def advance(self, raw: Tensor, labels: Tensor | None) -> None:
         """One step: each player whose turn it is takes an optimiser step on the same batch."""
         act = self._act(self.state.step)
         local = self.state.step - act.start
@@ -155,7 +161,7 @@ class _Loop:
                 actor.leave()
                 if taken:
                     moved = True
-                    self._after(actor, summary)
+                    self.after(actor, summary)
         if moved:
             with torch.no_grad():
                 self.average.update()
@@ -182,7 +188,7 @@ class _Loop:
         return summary
 
     @torch.no_grad()
-    def _after(self, actor: Actor, summary: dict[str, Tensor]) -> None:
+    def after(self, actor: Actor, summary: dict[str, Tensor]) -> None:
         """What changes outside the optimiser, from means over the whole batch."""
         if summary and self.fabric.world_size > 1:
             summary = {k: self.fabric.all_reduce(v, reduce_op="mean") for k, v in summary.items()}
@@ -208,22 +214,30 @@ class _Loop:
                 raise NonFinite(f"Training stopped at {error}. {self._last_good()} {_CAUSES}") from None
             row = readable(actor.step, self._mean(numbers)) if numbers else {}
             state.metrics |= {f"train/{actor.mark}{name}": value for name, value in row.items()}
-        epoch = round(state.epoch)
-        at_end = state.step == self.order.steps(epoch) and epoch % self.options.validate_epochs == 0
-        if self.held_out is not None and (at_end or state.step == self.steps):
-            self._validate(act)
-        rate = act.first.raw_optimiser.param_groups[0]["lr"]
-        line = {"step": state.step, "epoch": round(state.epoch, 6), **state.metrics, "lr": rate}
-        line |= {"skipped": state.skipped} if self.options.skip_grad else {}
-        self.log.write({**line, "seconds": round(state.seconds, 3)})
+        if self.validates():
+            self.validate(act)
+        self.write(act.first.raw_optimiser.param_groups[0]["lr"])
         self.fabric.log_dict(state.metrics, state.step)
         progress.show(state.metrics)
         # No two clocks are the same, and statistics are gathered by all processes together or by none.
         if self._agreed(time.monotonic() - self.saved_at >= self.options.checkpoint_seconds):
-            self._checkpoint()
+            self.checkpoint()
+
+    def validates(self) -> bool:
+        """Whether the held-out rows are looked at after this step."""
+        step, epoch = self.state.step, round(self.state.epoch)
+        at_end = step == self.order.steps(epoch) and epoch % self.options.validate_epochs == 0
+        return self.held_out is not None and (at_end or step == self.steps)
+
+    def write(self, rate: float) -> None:
+        """A line of metrics.jsonl: the numbers as they stand, at this learning rate."""
+        state = self.state
+        line = {"step": state.step, "epoch": round(state.epoch, 6), **state.metrics, "lr": rate}
+        line |= {"skipped": state.skipped} if self.options.skip_grad else {}
+        self.log.write({**line, "seconds": round(state.seconds, 3)})
 
     @torch.no_grad()
-    def _validate(self, act: Act) -> None:
+    def validate(self, act: Act) -> None:
         """The stage's first objective and the plain ELBO on the held-out rows, with the same noise every time."""
         assert self.held_out is not None
         step = act.first.step
@@ -233,9 +247,7 @@ class _Loop:
         count = torch.zeros((), device=self.fabric.device, dtype=torch.float64)
         shard = (self.fabric.global_rank, self.fabric.world_size)
         averaged = self.average.borrowed() if step is self.step else nullcontext()
-        # Chunks of one size, or a last one of a single row could be too small for a statistic of the batch.
-        size = -(-len(self.held_out) // -(-len(self.held_out) // _CHUNK))
-        with averaged, closing(self.held_out.chunks(size, shard)) as chunks:
+        with averaged, closing(self.held_out.chunks(chunk_of(len(self.held_out)), shard)) as chunks:
             for start, raw, labels in chunks:
                 noise = Noise(self.options.seed, stream="validation", step=start, device=self.fabric.device)
                 self.generator.key(self.options.seed, "validation", start)
@@ -248,9 +260,10 @@ class _Loop:
             row = readable(step, (total / count).tolist())
             step.train()
             self.state.metrics |= {f"validation/{act.first.mark}{name}": value for name, value in row.items()}
-            self._judge(row["objective [nats]"], act)
+            self.judge(row["objective [nats]"], act)
 
-    def _judge(self, objective: float, act: Act) -> None:
+    def judge(self, objective: float, act: Act) -> None:
+        """What a validation says of the best weights, and of whether to go on."""
         state = self.state
         if not torch.tensor(objective).isfinite():
             raise NonFinite(
@@ -266,7 +279,7 @@ class _Loop:
         state.waited += 1
         state.stopped_early = bool(self.options.patience) and state.waited >= self.options.patience
 
-    def _checkpoint(self, whole: bool = False) -> None:
+    def checkpoint(self, whole: bool = False) -> None:
         """The best weights, then everything; in this order a run killed in between finds the same best again."""
         self.saved_at = time.monotonic()
         self.statistics.gather(self.step, self.average, whole)
@@ -284,7 +297,7 @@ class _Loop:
         state |= {**names, "best": None if state["best"] == float("-inf") else state["best"]}
         save_tensors(home / "last.safetensors", tensors, state)
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
         """Continues from the last checkpoint; a run killed before its first one starts at step 0."""
         assert self.job.folder is not None
         path = self.job.folder / "checkpoints" / "last.safetensors"
@@ -328,6 +341,11 @@ class _Loop:
         if self._alone():
             return asked
         return bool(self.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum") > 0)
+
+
+def chunk_of(rows: int) -> int:
+    """Held-out rows at a time: of one size, or a last chunk could be too small for a statistic of the batch."""
+    return -(-rows // -(-rows // _CHUNK))
 
 
 def _pieces(raw: Tensor, labels: Tensor | None, count: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -15,6 +15,11 @@ from .._files import whole
 class NonFinite(RuntimeError):
     """A loss that is not a number, or infinite."""
 
+    @staticmethod
+    def at(error: "NonFinite") -> str:
+        """Where and what, without what to do about it: ``step 12: rate is nan``."""
+        return str(error).removeprefix("Training stopped at ").split(". ")[0].removesuffix(".")
+
 
 class Meter:
     """Collects one row of numbers a step without waiting for the device.
