@@ -45,7 +45,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Absent(Exception):
-    """A candidate cannot run here; the message says why and what to do."""
+    """A candidate cannot run here, or not to the end; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,12 @@ def positive(text: str) -> int:
     return value
 
 
-def race(candidates: Sequence[Candidate], protocol: Protocol) -> dict[str, list[float]]:
+def race(
+    candidates: Sequence[Candidate], protocol: Protocol, lost: dict[str, str] | None = None
+) -> dict[str, list[float]]:
     """Run the candidates round robin; the costs of the rounds after warm-up, in the protocol's unit.
+
+    One that raises `Absent` in a round has no costs at all; why is put into `lost`, and the others go on.
 
     Example:
         >>> costs = iter([9.0, 9.0, 1.0, 2.0])  # the first round is the warm-up
@@ -143,7 +147,15 @@ def race(candidates: Sequence[Candidate], protocol: Protocol) -> dict[str, list[
         # Rotated, so that nobody always inherits the caches and the hot threads of the same neighbour.
         first = number % max(len(runners), 1)
         for name, run in runners[first:] + runners[:first]:
-            cost = run()
+            try:
+                cost = run()
+            except Absent as reason:
+                if lost is None:
+                    raise
+                lost[name] = str(reason)
+                del costs[name]
+                runners = [runner for runner in runners if runner[0] != name]
+                continue
             if number >= protocol.warmup:
                 costs[name].append(cost * protocol.scale)
     return costs
@@ -171,12 +183,13 @@ def ratio(base: Sequence[float], other: Sequence[float], resamples: int = 4000, 
 
 def compare(candidates: Sequence[Candidate], bases: Sequence[str], protocol: Protocol) -> list[Row]:
     """Race the candidates and set each against those named in `bases` (a base that is absent gives no ratio)."""
-    costs = race(candidates, protocol)
+    lost: dict[str, str] = {}
+    costs = race(candidates, protocol, lost)
     rows = []
     for c in candidates:
         times = tuple(costs.get(c.name, ()))
         speedup = {base: ratio(costs[base], times) for base in bases if times and base in costs}
-        rows.append(Row(c.name, c.absent, statistics.median(times) if times else None, times, speedup))
+        rows.append(Row(c.name, c.absent or lost.get(c.name, ""), statistics.median(times) if times else None, times, speedup))
     return rows
 
 
@@ -205,7 +218,7 @@ def machine(threads: int | None = None) -> dict[str, object]:
         "threads": threads,
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-    for package in ("torch", "pythae", "fourfold"):
+    for package in ("torch", "fourfold"):
         try:
             info[package] = version(package)
         except PackageNotFoundError:

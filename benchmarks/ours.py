@@ -2,36 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-__all__ = ["fourfold_loop"]
+from benchmarks.floor import Call, played, recorded
+from benchmarks.harness import Absent, timed
+from benchmarks.loops import Kind, images_of
+from benchmarks.system import keep_pages
+
+__all__ = ["MODELS", "fourfold", "fourfold_floor", "options_for", "prepared_for", "recorded_model", "settle"]
+
+_TWO_HUNDRED = {"latent": 50, "hidden": (200, 200), "activation": "tanh"}
+#: Rows of the tables → recipe, its arguments, and the images it sees.
+MODELS: dict[str, tuple[str, dict[str, Any], Kind]] = {
+    "vae": ("vae", _TWO_HUNDRED, "dense"),
+    "conv": ("conv_vae", {"latent": 10}, "conv"),
+    "iwae": ("iwae", {**_TWO_HUNDRED, "draws": 50}, "dense"),
+    "pixel_vae": ("pixel_vae", {}, "dense"),
+    "lvae": ("lvae", {}, "dense"),
+}
 
 
-def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0) -> Callable[[], float]:
-    """A function that trains `steps` steps more and returns the seconds an image of them took.
+def settle() -> bool:
+    """The process settings of the `fourfold` command, as it makes them; whether this version has any."""
+    with contextlib.suppress(ImportError):
+        from fourfold import _process  # pyright: ignore[reportAttributeAccessIssue]
 
-    All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. Images
-    are binary already, as for the others. With `held_out`, the piece is an epoch that ends with a validation on so
-    many images.
+        _process.settle()
+        return True
+    return False
+
+
+def options_for(mode: str, **options: Any) -> Any:
+    """Training options of a mode: `eager`, `compiled`, `bf16` (compiled) or `bf16 eager`.
+
+    Raises:
+        Absent: where this version of Fourfold cannot compile.
     """
+    from fourfold.training import Training
+
+    compiled = mode in ("compiled", "bf16")
+    if "compile" in {field.name for field in fields(Training)}:
+        options["compile"] = "on" if compiled else "off"
+    elif compiled:
+        raise Absent("this version of Fourfold has no option compile")
+    return Training(epochs=10_000, quiet=True, precision="bf16" if mode.startswith("bf16") else "32", **options)
+
+
+def prepared_for(model: str, images: Tensor, options: Any, held_out: int = 0) -> tuple[Any, Any]:
+    """The step and its course, and the data, of a row; images are binary already, as for the others."""
     import fourfold as ff
     from fourfold.data import DataSet, Split
     from fourfold.runs.prepare import prepare
-    from fourfold.training import Job, Training, intervals, launch
 
-    x = images.view(-1, 1, 28, 28).numpy()
-    train = Split(x[: steps * batch] if held_out else x)
-    data = DataSet("binary", train, Split(x[:held_out]) if held_out else None, None, levels=2, classes=None)
-    options = Training(epochs=10_000, batch_size=batch, log_steps=steps, quiet=True)
-    recipe = ff.recipes.vae(latent=50, hidden=(200, 200), activation="tanh")
+    name, arguments, kind = MODELS[model]
+    x = images.view(-1, 1, 28, 28).numpy() if kind == "dense" else images.numpy()
+    data = DataSet("binary", Split(x), Split(x[:held_out]) if held_out else None, None, levels=2, classes=None)
+    return prepare(getattr(ff.recipes, name)(**arguments), data, options), data
+
+
+def fourfold(
+    model: str, batch: int, steps: int, mode: str = "eager", settled: bool = True, held_out: int = 0
+) -> Callable[[], float]:
+    """A function that trains `steps` steps more and gives the seconds an image of them took.
+
+    All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. With
+    `settled`, the process is set up as the `fourfold` command sets up its own. With `held_out`, the piece is an epoch
+    that ends with a validation on so many images.
+    """
+    if settled:
+        settle()
+    elif not _has_settings():
+        raise Absent("this version of Fourfold has no process settings: it is the row above")
+    from fourfold.training import Job, intervals, launch
+
+    options = options_for(mode, batch_size=batch, log_steps=steps)
+    images = images_of(MODELS[model][2], batch)
+    if held_out:
+        images = images[: steps * batch]
+    prepared, data = prepared_for(model, images, options, held_out)
     folder = Path(tempfile.mkdtemp())
-    job = Job(prepare(recipe, data, options).step, data.train, data.validation, options, folder, quiet=True)
+    job = Job(prepared.step, data.train, data.validation, options, folder, quiet=True, stages=prepared.stages)
     loop = intervals(job, launch(options))
+    done = 0
 
     def piece() -> float:
         nonlocal done
@@ -41,6 +101,34 @@ def fourfold_loop(images: Tensor, batch: int, steps: int, held_out: int = 0) -> 
         done = now
         return seconds / (trained * batch)
 
-    done = 0
-    piece()  # the first is start-up
+    piece()  # the first is start-up, and compiles
     return piece
+
+
+def _has_settings() -> bool:
+    try:
+        from fourfold import _process  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:
+        return False
+    return True
+
+
+def recorded_model(model: str, batch: int) -> list[Call]:
+    """The products and convolutions of one step of a recipe."""
+    import torch
+
+    from fourfold.noise import Noise
+
+    images = images_of(MODELS[model][2], batch, batch)
+    prepared, data = prepared_for(model, images, options_for("eager", batch_size=batch))
+    raw, noise = torch.from_numpy(data.train.x), Noise(0)
+    return recorded(lambda: prepared.step(raw, None, noise)[0].backward())
+
+
+def fourfold_floor(model: str, batch: int, steps: int, precision: str = "32") -> Callable[[], float]:
+    """The products and convolutions of so many steps of a recipe alone, where no other program has the model."""
+    import torch
+
+    keep_pages()
+    step = played(recorded_model(model, batch), torch.bfloat16 if precision == "bf16" else torch.float32)
+    return timed(lambda: [step() for _ in range(steps)], steps * batch)
