@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = [
+    "HERE",
     "Absent",
     "Candidate",
     "Protocol",
@@ -37,6 +38,7 @@ __all__ = [
     "race",
     "ratio",
     "save",
+    "save_document",
     "show",
     "timed",
 ]
@@ -189,7 +191,9 @@ def compare(candidates: Sequence[Candidate], bases: Sequence[str], protocol: Pro
     for c in candidates:
         times = tuple(costs.get(c.name, ()))
         speedup = {base: ratio(costs[base], times) for base in bases if times and base in costs}
-        rows.append(Row(c.name, c.absent or lost.get(c.name, ""), statistics.median(times) if times else None, times, speedup))
+        rows.append(
+            Row(c.name, c.absent or lost.get(c.name, ""), statistics.median(times) if times else None, times, speedup)
+        )
     return rows
 
 
@@ -231,20 +235,19 @@ def save(
     name: str, tables: dict[str, list[Row]], protocol: Protocol, about: dict[str, object], folder: Path | None
 ) -> Path:
     """Write one dated JSON with every time of every round (default folder: `results/` beside this file)."""
+    rows = {title: [asdict(row) for row in rows] for title, rows in tables.items()}
+    return save_document(name, {"protocol": asdict(protocol), **about, "tables": rows}, folder)
+
+
+def save_document(name: str, content: dict[str, object], folder: Path | None) -> Path:
+    """Write one dated JSON: all or nothing of it."""
     target = HERE / "results" if folder is None else folder
     target.mkdir(parents=True, exist_ok=True)
     now = datetime.now().astimezone()
-    document = {
-        "benchmark": name,
-        "date": now.isoformat(timespec="seconds"),
-        "protocol": asdict(protocol),
-        **about,
-        "tables": {title: [asdict(row) for row in rows] for title, rows in tables.items()},
-    }
     path = target / f"{now:%Y-%m-%d-%H%M%S}-{name}.json"
-    text = json.dumps(_rounded(document), indent=1)
+    document = {"benchmark": name, "date": now.isoformat(timespec="seconds"), **content}
     partial = path.with_suffix(".part")
-    partial.write_text(text + "\n")
+    partial.write_text(json.dumps(_rounded(document), indent=1) + "\n")
     partial.replace(path)
     print(f"\nwritten: {path.relative_to(HERE.parent) if path.is_relative_to(HERE.parent) else path}")
     return path

@@ -88,9 +88,7 @@ def networks(kind: Kind) -> tuple[nn.Sequential, nn.Sequential]:
         tail = (nn.Linear(HIDDEN, 2 * LATENT),)
         encoder = nn.Sequential(nn.Linear(PIXELS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), *tail)
         tail = (nn.Linear(HIDDEN, PIXELS),)
-        return encoder, nn.Sequential(
-            nn.Linear(LATENT, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), *tail
-        )
+        return encoder, nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), *tail)
     down: list[nn.Module] = []
     for a, b in ((1, 32), (32, 32), (32, 64), (64, 64)):
         down += [nn.Conv2d(a, b, 4, 2, 1), nn.ReLU()]
@@ -98,9 +96,7 @@ def networks(kind: Kind) -> tuple[nn.Sequential, nn.Sequential]:
     for a, b in ((64, 64), (64, 32), (32, 32), (32, 1)):
         up += [nn.ReLU(), nn.ConvTranspose2d(a, b, 4, 2, 1)]
     flat = 64 * 4 * 4
-    encoder = nn.Sequential(
-        *down, nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 2 * _CONV_LATENT)
-    )
+    encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 2 * _CONV_LATENT))
     decoder = nn.Sequential(
         nn.Linear(_CONV_LATENT, 256), nn.ReLU(), nn.Linear(256, flat), nn.Unflatten(1, (64, 4, 4)), *up
     )

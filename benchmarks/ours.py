@@ -10,14 +10,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from benchmarks.floor import Call, played, recorded
 from benchmarks.harness import Absent, timed
 from benchmarks.loops import Kind, images_of
 from benchmarks.system import keep_pages
 
-__all__ = ["MODELS", "fourfold", "fourfold_floor", "options_for", "prepared_for", "recorded_model", "settle"]
+__all__ = [
+    "MODELS",
+    "fourfold",
+    "fourfold_floor",
+    "options_compiled",
+    "options_for",
+    "prepared_for",
+    "recorded_model",
+    "settle",
+]
 
 _TWO_HUNDRED = {"latent": 50, "hidden": (200, 200), "activation": "tanh"}
 #: Rows of the tables → recipe, its arguments, and the images it sees.
@@ -56,26 +63,43 @@ def options_for(mode: str, **options: Any) -> Any:
     return Training(epochs=10_000, quiet=True, precision="bf16" if mode.startswith("bf16") else "32", **options)
 
 
-def prepared_for(model: str, images: Tensor, options: Any, held_out: int = 0) -> tuple[Any, Any]:
-    """The step and its course, and the data, of a row; images are binary already, as for the others."""
+def prepared_for(model: str, images: Any, options: Any, held_out: int = 0, **changes: Any) -> tuple[Any, Any]:
+    """The step and its course, and the data, of a row; images are binary already, as for the others, or a `DataSet`.
+
+    `changes` are arguments of the recipe, beside or instead of those of `MODELS`.
+    """
     import fourfold as ff
     from fourfold.data import DataSet, Split
     from fourfold.runs.prepare import prepare
 
     name, arguments, kind = MODELS[model]
+    plan = getattr(ff.recipes, name)(**{**arguments, **changes})
+    if isinstance(images, DataSet):
+        return prepare(plan, images, options), images
     x = images.view(-1, 1, 28, 28).numpy() if kind == "dense" else images.numpy()
     data = DataSet("binary", Split(x), Split(x[:held_out]) if held_out else None, None, levels=2, classes=None)
-    return prepare(getattr(ff.recipes, name)(**arguments), data, options), data
+    return prepare(plan, data, options), data
 
 
 def fourfold(
-    model: str, batch: int, steps: int, mode: str = "eager", settled: bool = True, held_out: int = 0
+    model: str,
+    batch: int,
+    steps: int,
+    mode: str = "eager",
+    *,
+    settled: bool = True,
+    held_out: int = 0,
+    accelerator: str = "cpu",
+    **changes: Any,
 ) -> Callable[[], float]:
     """A function that trains `steps` steps more and gives the seconds an image of them took.
 
     All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. With
     `settled`, the process is set up as the `fourfold` command sets up its own. With `held_out`, the piece is an epoch
-    that ends with a validation on so many images.
+    that ends with a validation on so many images. `changes` are arguments of the recipe.
+
+    Raises:
+        Absent: where this version cannot do it, or did not compile what it was to compile.
     """
     if settled:
         settle()
@@ -83,11 +107,11 @@ def fourfold(
         raise Absent("this version of Fourfold has no process settings: it is the row above")
     from fourfold.training import Job, intervals, launch
 
-    options = options_for(mode, batch_size=batch, log_steps=steps)
+    options = options_for(mode, batch_size=batch, log_steps=steps, accelerator=accelerator)
     images = images_of(MODELS[model][2], batch)
     if held_out:
         images = images[: steps * batch]
-    prepared, data = prepared_for(model, images, options, held_out)
+    prepared, data = prepared_for(model, images, options, held_out, **changes)
     folder = Path(tempfile.mkdtemp())
     job = Job(prepared.step, data.train, data.validation, options, folder, quiet=True, stages=prepared.stages)
     loop = intervals(job, launch(options))
@@ -102,7 +126,21 @@ def fourfold(
         return seconds / (trained * batch)
 
     piece()  # the first is start-up, and compiles
+    if options_compiled(options) and not _graphs():
+        raise Absent("Fourfold went on without compiling: the fourfold command says why")
     return piece
+
+
+def options_compiled(options: Any) -> bool:
+    """Whether the whole step is to be compiled."""
+    return getattr(options, "compile", "off") == "on"
+
+
+def _graphs() -> int:
+    """How many programs torch has compiled in this process."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"]
 
 
 def _has_settings() -> bool:

@@ -85,8 +85,8 @@ class Worker:
         """
         self.facts |= self._answer("ready")
 
-    def run(self) -> float:
-        """One piece of work: seconds an item.
+    def run(self) -> Any:
+        """One piece of work: seconds an item, or what else the piece gives.
 
         Raises:
             Absent: if it failed, died or did not answer.

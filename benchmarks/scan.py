@@ -35,8 +35,8 @@ def scan(batch: int, steps: int, draws: int = 0) -> Callable[[], float]:
     ]
     images = jax.numpy.asarray(images_of("dense", batch).numpy())
     epoch = _program(jax, images, draws)
-    zeros = jax.tree.map(jax.numpy.zeros_like, parameters)
-    state: Any = (jax.tree.map(jax.numpy.asarray, parameters), zeros, zeros, 0)
+    first, second = (jax.tree.map(jax.numpy.zeros_like, parameters) for _ in range(2))
+    state: Any = (jax.tree.map(jax.numpy.array, parameters), first, second, jax.numpy.zeros((), "int32"))
     key = jax.random.key(0)
     orders = _orders(draw, len(images), batch, steps)
 

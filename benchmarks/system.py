@@ -24,11 +24,11 @@ def peak_mib() -> float | None:
 
 
 def keep_pages() -> bool:
-    """Has glibc keep freed memory up to 1 GiB a block, instead of giving it back and faulting it in again.
+    """Has glibc keep freed memory, up to 1 GiB of blocks below 32 MiB (it takes no larger ones), for the next step.
 
-    For the loops that show what is possible; Fourfold's command has settings of its own.
+    By default it goes back to the kernel and is faulted in again. For the loops that show what is possible; Fourfold's command has settings of its own.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(libc.mallopt(_MMAP_THRESHOLD, 32 << 20)) and bool(libc.mallopt(_TRIM_THRESHOLD, 1 << 30))

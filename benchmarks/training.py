@@ -18,12 +18,12 @@ from benchmarks.loops import binary_images
 from benchmarks.ours import MODELS
 from benchmarks.processes import Spec, race_processes
 
-__all__ = ["ROWS", "Table", "main", "specs"]
+__all__ = ["ROWS", "Table", "bases_of", "main", "parser_of", "specs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One row of issue: a model at a batch size, and how much of it is one piece."""
+    """One row: a model at a batch size, and how much of it is one piece."""
 
     title: str
     model: str
@@ -43,8 +43,12 @@ ROWS = {
     "d": Table("PixelVAE, 28×28, batch 100", "pixel_vae", 100, 1),
     "e": Table("ladder VAE, 64-32-16-8-4, batch 100", "lvae", 100, 5),
 }
-BASES = ("pythae", "example", "by hand", "floor")
 _OURS = {"fourfold": "eager", "fourfold compiled": "compiled", "fourfold bf16": "bf16"}
+
+
+def bases_of(field: Sequence[Spec]) -> list[str]:
+    """Who the others are set against, where it is there."""
+    return [spec.name for spec in field if spec.name in ("pythae", "example", "naive repeat", "by hand", "floor")]
 
 
 def specs(table: Table, compiled: bool = True) -> list[Spec]:
@@ -76,6 +80,11 @@ def specs(table: Table, compiled: bool = True) -> list[Spec]:
         why = "" if compiled or mode == "eager" else "left out (--no-compiled)"
         field += [Spec(name, "benchmarks.ours:fourfold", {**ours, "mode": mode}, absent=why)]
     field += [Spec("fourfold, library", "benchmarks.ours:fourfold", {**ours, "settled": False})]
+    if drawn:
+        once = {**ours, "estimator": "one-backward"}
+        field += [Spec("one backward", "benchmarks.ours:fourfold", once)]
+        why = "" if compiled else "left out (--no-compiled)"
+        field += [Spec("one backward bf16", "benchmarks.ours:fourfold", {**once, "mode": "bf16"}, absent=why)]
     if table.model == "vae":
         held_out = {"held_out": max(1, table.batch * table.steps // 6)}
         field += [Spec("fourfold + validation", "benchmarks.ours:fourfold", {**ours, **held_out})]
@@ -108,9 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.trial:
             table = Table(table.title, table.model, 4, 1, min(table.draws, 2))
         field = [s for s in specs(table, options.compiled) if not options.candidates or s.name in options.candidates]
-        rows, facts[table.title] = race_processes(field, BASES, protocol, options.threads)
-        tables[table.title] = rows
-        show(table.title, rows, BASES, protocol)
+        bases = bases_of(field)
+        tables[table.title], facts[table.title] = race_processes(field, bases, protocol, options.threads)
+        show(table.title, tables[table.title], bases, protocol)
     about = {"data": binary_images(1)[1], "workers": facts, "trial": options.trial, "machine": before}
     save("training", tables, protocol, about, options.out)
 

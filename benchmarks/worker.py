@@ -5,7 +5,7 @@ for each line `run` that comes. Whatever candidates print goes to stderr: the pi
 
     parent                                         worker
     {"build": "module:name", "arguments": {…}}  →  {"ready": {…}} or {"absent": "why"} or {"failed": "why"}
-    run                                         →  {"seconds": per item} or {"failed": "why"}, and it ends
+    run                                         →  {"seconds": per item, or what else a piece gives} or {"failed": "why"}, and it ends
     end                                         →  {"peak_mib": …}, and it ends
 """
 
@@ -48,7 +48,7 @@ def serve(source: IO[str], sink: IO[str]) -> None:
         if line.strip() == "end":
             return say(peak_mib=peak_mib())
         try:
-            say(seconds=float(piece()))
+            say(seconds=piece())
         except Exception as error:
             return say(failed=_said(error))
     return None

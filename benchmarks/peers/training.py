@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.harness import Absent, timed
 from benchmarks.loops import LEARNING_RATE, Kind, images_of, latent_of, networks
 
-__all__ = ["Pieces", "SplitHead", "example", "naive", "pythae", "pythae_model"]
+__all__ = ["Pieces", "SplitHead", "example", "example_loop", "naive", "pythae", "pythae_loop", "pythae_model"]
 
 
 class Pieces:
@@ -66,13 +66,16 @@ class SplitHead(nn.Module):
 
 
 def example(kind: Kind, batch: int, steps: int) -> Callable[[], float]:
+    """The loop of `example_loop`, timed."""
+    body, decoder = networks(kind)
+    return timed(example_loop(images_of(kind, batch).float(), SplitHead(body), decoder, batch, steps), steps * batch)
+
+
+def example_loop(images: Tensor, encoder: nn.Module, decoder: nn.Module, batch: int, steps: int) -> Callable[[], None]:
     """The loop of the VAE example in pytorch/examples: DataLoader, probabilities, summed loss, plain Adam, `.item()`.
 
     Left out, in its favour: the console line every ten batches, image decoding, the continuous-Bernoulli constant.
     """
-    images = images_of(kind, batch).float()
-    body, decoder = networks(kind)
-    encoder = SplitHead(body)
     adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)
     labels = torch.zeros(len(images))
     pieces = Pieces(DataLoader(TensorDataset(images, labels), batch_size=batch, shuffle=True), steps)
@@ -90,7 +93,7 @@ def example(kind: Kind, batch: int, steps: int) -> Callable[[], float]:
             train_loss += loss.item()
             adam.step()
 
-    return timed(piece, steps * batch)
+    return piece
 
 
 def naive(kind: Kind, batch: int, steps: int, draws: int) -> Callable[[], float]:
@@ -122,18 +125,23 @@ def naive(kind: Kind, batch: int, steps: int, draws: int) -> Callable[[], float]
 
 
 def pythae(kind: Kind, batch: int, steps: int, draws: int = 0, device: str = "cpu") -> Callable[[], float]:
+    """The trainer of `pythae_loop`, timed."""
+    return timed(
+        pythae_loop(images_of(kind, batch).float(), pythae_model(kind, draws), batch, steps, device), steps * batch
+    )
+
+
+def pythae_loop(images: Tensor, model: Any, batch: int, steps: int, device: str = "cpu") -> Callable[[], None]:
     """pythae's `BaseTrainer` with its defaults, no evaluation set; a piece is its `train_step`, a pass over its loader.
 
     Left out, in its favour: what `train()` does around an epoch (a deep copy of the best model, saving, messages).
     Its progress bar stays on, written to memory.
     """
-    model = pythae_model(kind, draws)  # first: it tells whether pythae is there
     from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImports]
     from pythae.trainers import BaseTrainer, BaseTrainerConfig  # pyright: ignore[reportMissingImports]
 
     for name in [n for n in logging.root.manager.loggerDict if n.startswith("pythae")]:
         logging.getLogger(name).setLevel(logging.WARNING)
-    images = images_of(kind, batch).float()
     training = BaseTrainerConfig(
         output_dir=tempfile.mkdtemp(),
         num_epochs=1,
@@ -150,7 +158,7 @@ def pythae(kind: Kind, batch: int, steps: int, draws: int = 0, device: str = "cp
             trainer.train_step(1)
             trainer.callback_handler.on_epoch_end(training)
 
-    return timed(piece, steps * batch)
+    return piece
 
 
 def pythae_model(kind: Kind, draws: int = 0) -> Any:
