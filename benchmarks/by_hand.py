@@ -31,11 +31,17 @@ class ByHand:
     Args:
         dtype: of parameters, densities and gradients.
         products: of the matrix products; where it differs, weights are cast once a step.
+        device: where all of it is.
     """
 
-    def __init__(self, dtype: torch.dtype = torch.float32, products: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        dtype: torch.dtype = torch.float32,
+        products: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         shapes = [shape for sizes in (_ENCODER, _DECODER) for a, b in pairwise(sizes) for shape in ((b, a), (b,))]
-        self.flat = torch.empty(sum(map(prod, shapes)), dtype=dtype)
+        self.flat = torch.empty(sum(map(prod, shapes)), dtype=dtype, device=device)
         self.products = products or dtype
         self.gradient = torch.zeros_like(self.flat)
         self._cast = self.flat if self.products == dtype else self.flat.to(self.products)

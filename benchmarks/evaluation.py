@@ -8,6 +8,7 @@ of the chains to their end, with step sizes that are given: the pilot run that f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import log
 
 import torch
@@ -107,7 +108,7 @@ def plain_ais(batch: int, temperatures: int, chains: int, leapfrog: int) -> Call
     def piece() -> None:
         z = torch.randn(len(x), LATENT)
         weight = torch.zeros(len(x))
-        for before, beta in zip(betas, betas[1:], strict=False):
+        for before, beta in pairwise(betas):
             with torch.no_grad():
                 weight += (beta - before) * log_likelihood(z)
             p = torch.randn_like(z)

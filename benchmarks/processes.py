@@ -63,7 +63,7 @@ class Worker:
     def __init__(self, spec: Spec, threads: int, patience: float = 400.0) -> None:
         self.spec, self.patience = spec, patience
         self.facts: dict[str, Any] = {}
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {**os.environ, **dict.fromkeys(names, str(threads)), "JAX_PLATFORMS": "cpu"}
         self._process = subprocess.Popen(

@@ -26,7 +26,8 @@ def peak_mib() -> float | None:
 def keep_pages() -> bool:
     """Has glibc keep freed memory, up to 1 GiB of blocks below 32 MiB (it takes no larger ones), for the next step.
 
-    By default it goes back to the kernel and is faulted in again. For the loops that show what is possible; Fourfold's command has settings of its own.
+    By default it goes back to the kernel and is faulted in again. For the loops that show what is possible: Fourfold's
+    command has settings of its own.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

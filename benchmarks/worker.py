@@ -5,7 +5,7 @@ for each line `run` that comes. Whatever candidates print goes to stderr: the pi
 
     parent                                         worker
     {"build": "module:name", "arguments": {…}}  →  {"ready": {…}} or {"absent": "why"} or {"failed": "why"}
-    run                                         →  {"seconds": per item, or what else a piece gives} or {"failed": "why"}, and it ends
+    run                                         →  {"seconds": what a piece gives} or {"failed": "why"}, and it ends
     end                                         →  {"peak_mib": …}, and it ends
 """
 
