@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ __all__ = [
     "MODELS",
     "fourfold",
     "fourfold_floor",
-    "options_compiled",
     "options_for",
     "prepared_for",
     "recorded_model",
@@ -38,29 +35,22 @@ MODELS: dict[str, tuple[str, dict[str, Any], Kind]] = {
 
 
 def settle() -> bool:
-    """The process settings of the `fourfold` command, as it makes them; whether this version has any."""
-    with contextlib.suppress(ImportError):
-        from fourfold import _process  # pyright: ignore[reportAttributeAccessIssue]
+    """The process settings of the `fourfold` command, as it makes them; whether it made any."""
+    from fourfold import _process
 
-        _process.settle()
-        return True
-    return False
+    return _process.settle()
 
 
 def options_for(mode: str, **options: Any) -> Any:
     """Training options of a mode: `eager`, `compiled`, `bf16` (compiled) or `bf16 eager`.
 
-    Raises:
-        Absent: where this version of Fourfold cannot compile.
+    No checkpoint is saved: it is due by the clock on the wall, which goes on while a candidate waits for its turn.
     """
     from fourfold.training import Training
 
-    compiled = mode in ("compiled", "bf16")
-    if "compile" in {field.name for field in fields(Training)}:
-        options["compile"] = "on" if compiled else "off"
-    elif compiled:
-        raise Absent("this version of Fourfold has no option compile")
-    return Training(epochs=10_000, quiet=True, precision="bf16" if mode.startswith("bf16") else "32", **options)
+    fixed: dict[str, Any] = {"epochs": 10_000, "quiet": True, "checkpoint_seconds": 1e6}
+    fixed |= {"compile": "on" if mode in ("compiled", "bf16") else "off"}
+    return Training(**{**fixed, "precision": "bf16" if mode.startswith("bf16") else "32", **options})
 
 
 def prepared_for(model: str, images: Any, options: Any, held_out: int = 0, **changes: Any) -> tuple[Any, Any]:
@@ -95,17 +85,16 @@ def fourfold(
     """A function that trains `steps` steps more and gives the seconds an image of them took.
 
     All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. With
-    `settled`, the process is set up as the `fourfold` command sets up its own. With `held_out`, the piece is an epoch
-    that ends with a validation on so many images. `changes` are arguments of the recipe.
+    `settled`, the process is set up as the `fourfold` command sets up its own; without, it is as a program finds it
+    that calls the library. With `held_out`, the piece is an epoch that ends with a validation on so many images.
+    `changes` are arguments of the recipe.
 
     Raises:
-        Absent: where this version cannot do it, or did not compile what it was to compile.
+        Absent: where it did not compile what it was to compile.
     """
     if settled:
         settle()
-    elif not _has_settings():
-        raise Absent("this version of Fourfold has no process settings: it is the row above")
-    from fourfold.training import Job, intervals, launch
+    from fourfold.training import Job, Outcome, intervals, launch
 
     options = options_for(mode, batch_size=batch, log_steps=steps, accelerator=accelerator)
     images = images_of(MODELS[model][2], batch)
@@ -115,40 +104,19 @@ def fourfold(
     folder = Path(tempfile.mkdtemp())
     job = Job(prepared.step, data.train, data.validation, options, folder, quiet=True, stages=prepared.stages)
     loop = intervals(job, launch(options))
-    done = 0
+    state = Outcome()
 
     def piece() -> float:
-        nonlocal done
-        start = time.perf_counter()
-        now = next(loop).step  # the interval at the end of an epoch can be a short one
-        seconds, trained = time.perf_counter() - start, now - done
-        done = now
-        return seconds / (trained * batch)
+        nonlocal state
+        done, start = state.step, time.perf_counter()
+        state = next(loop)
+        seconds = time.perf_counter() - start
+        return seconds / ((state.step - done) * batch)  # the interval at the end of an epoch can be a short one
 
     piece()  # the first is start-up, and compiles
-    if options_compiled(options) and not _graphs():
-        raise Absent("Fourfold went on without compiling: the fourfold command says why")
+    if options.compile == "on" and (off := [told for told in state.compiled.values() if told.startswith("off")]):
+        raise Absent(f"compile: {off[0]}")
     return piece
-
-
-def options_compiled(options: Any) -> bool:
-    """Whether the whole step is to be compiled."""
-    return getattr(options, "compile", "off") == "on"
-
-
-def _graphs() -> int:
-    """How many programs torch has compiled in this process."""
-    from torch._dynamo.utils import counters
-
-    return counters["stats"]["unique_graphs"]
-
-
-def _has_settings() -> bool:
-    try:
-        from fourfold import _process  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
-    except ImportError:
-        return False
-    return True
 
 
 def recorded_model(model: str, batch: int) -> list[Call]:

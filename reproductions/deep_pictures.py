@@ -34,7 +34,7 @@ LADDERS = {
 }
 _WINDOWS = ("2x1", "4x2", "6x3", "10x5")
 _DEPTHS = (0, 1, 2, 4)
-_DRAWS, _IMAGES = 4, 200
+_SHOWN, _DRAWS, _IMAGES = 3, 64, 200
 _COLOURS = ("#1f5fa8", "#c8553d", "#2f8f6b", "#8a5fb0", "#b8860b")
 
 
@@ -136,15 +136,16 @@ def _data(folder: Path) -> Any:
 
 
 def _draw_lossy(small: Path, wide: Path, windows: tuple[str, str], out: Path) -> None:
-    """One datum of each class above draws at the same z, of a small window and of a wide one."""
+    """One datum of each class above draws at the same z and their mean, of a small window and of a wide one."""
     rows, labels = [], ["data"]
     for folder, window in ((small, windows[0]), (wide, windows[1])):
         run = Run.open(folder, data=_data(folder))
         marks = run.split("test").labels
         assert marks is not None
         x, drawn = _drawn(run, [int(np.argmax(marks == label)) for label in range(int(marks.max()) + 1)], _DRAWS)
-        rows = [*(rows or [x]), *drawn]
-        labels += [f"window {window.replace('x', ' × ')}, draw {i + 1}" for i in range(_DRAWS)]
+        rows = [*(rows or [x]), *drawn[:_SHOWN], drawn.mean(0)]
+        said = [*(f"draw {i + 1}" for i in range(_SHOWN)), f"mean of {_DRAWS}"]
+        labels += [f"window {window.replace('x', ' × ')}, {what}" for what in said]
     title = "Draws of p(x given z), at one z a column and model"
     pictures.save(sheet(np.stack(rows), None, Labels(title=title, rows=labels)), out)
 

@@ -102,7 +102,7 @@ def test_an_encoder_that_leaves_the_bound_is_named() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match=r"IWAE: estimator.*'derg'.*autograd, dreg, rws, stl"):
+    with pytest.raises(ValueError, match=r"IWAE: estimator.*'derg'.*autograd, dreg, one-backward, rws, stl"):
         IWAE(2, "derg")
     with pytest.raises(ValueError, match=r"ELBO: estimator.*autograd, stl"):
         ELBO(estimator="dreg")

@@ -46,7 +46,9 @@ def test_each_line_has_its_cure_and_no_other() -> None:
     assert full.schedules == {"beta": Linear(0, 1, 1192)} and made["annealing"].objective.schedules
     assert made["none"].objective.schedules == {} and made["none"].objective.values == {"beta": 1.0}
     stacks = {name: collapse.line_of(name).plan.arguments.get("window", ()) for name in collapse.LINES}
-    assert {name: window for name, window in stacks.items() if window} == {"window": (3, 2)}
+    assert {name: window for name, window in stacks.items() if window} == {"window": (3, 2), "window_maps": (3, 2)}
+    maps = [name for name in collapse.LINES if collapse.line_of(name).plan.arguments.get("maps")]
+    assert maps == ["maps", "window_maps"]
 
 
 def test_all_lines_but_the_first_have_decoders_of_one_size() -> None:

@@ -1,14 +1,16 @@
 """A small training run as a program: ``runner.py FOLDER [die-at-step] [options…]``; resumes a folder that is there.
 
-With a step given, the process kills itself with SIGKILL in the middle of it. The option ``duel`` trains the recipe of
-turns.py, ``codes`` a VQ-VAE, ``ladder`` a ladder VAE with batch normalisation; ``clocks`` gives each process a clock of
-its own.
+With a step given, the process kills itself with SIGKILL in the middle of it; with the option ``dies``, only the one of
+that rank; with ``stuck``, the others then wait for ever without looking at the connection. The option ``duel`` trains
+the recipe of turns.py, ``codes`` a VQ-VAE, ``ladder`` a ladder VAE with batch normalisation; ``clocks`` gives each
+process a clock of its own; ``identity`` puts a compiler that changes nothing in the place of the real one.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,13 +28,17 @@ torch.set_num_threads(1)
 def main(folder: str, die_at: int, options: dict[str, object]) -> None:
     """Starts or continues the run."""
     seen = 0
+    dies, stuck = options.pop("dies", None), options.pop("stuck", False)
     forward = Step.forward
 
     def counted(self: Step, *args: object) -> object:
         nonlocal seen
         if self.training:
             seen += 1
-            if seen == die_at:
+            rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+            if seen == die_at and stuck and rank != dies:
+                time.sleep(1000)
+            if seen == die_at and dies in (None, rank):
                 os.kill(os.getpid(), signal.SIGKILL)
         return forward(self, *args)  # type: ignore[arg-type]
 
@@ -40,6 +46,8 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
     if options.pop("clocks", False):
         pace, ticks = 1.0 + int(os.environ.get("LOCAL_RANK", "0")), count()
         loop.time = SimpleNamespace(monotonic=lambda: pace * next(ticks))  # type: ignore[assignment]
+    if options.pop("identity", False):
+        torch.compile = lambda made, **how: made  # type: ignore[assignment]
     if (Path(folder) / "run.json").exists():
         resume(folder, trust=("turns",))
         return

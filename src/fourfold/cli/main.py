@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from .._checks import unknown
+from .._process import settle
 from .._version import __version__
 
 #: Command to the module of this package that has it (as a function of that name, with _ for -), and what it does.
@@ -55,12 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted.
 
     Args:
-        arguments: the words after ``fourfold``; ``None`` takes those the program was called with.
+        arguments: the words after ``fourfold``; ``None`` takes those the program was called with: it is then the
+            program, and settles its process. A host program that gives words keeps its own as it is.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
         with _warnings_in_one_line():
+            if arguments is None:
+                settle()
             status = _dispatch([word for word in words if word != "--debug"])
             sys.stdout.flush()
             return status

@@ -31,7 +31,7 @@ _OWN: tuple[_Flag, ...] = (
         "data",
         str,
         "digits",
-        "a name of fourfold data, .npy, .npz or .txt file, folder or zip of images, hf:owner/name",
+        "a name of fourfold data, .npy, .npz or .txt file, folder of .npy shards or of images, zip, hf:owner/name",
     ),
     ("data_dir", str, None, "where the files of known data are; else $FOURFOLD_DATA, else the cache folder"),
     ("split", str, None, "how data are split, such as burda or vamp; else the first that fourfold data names"),

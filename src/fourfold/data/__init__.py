@@ -28,7 +28,11 @@ __all__ = [
     "mnist",
     "omniglot",
     "omniglot_small",
+    "order_of",
     "sentences",
+    "shards",
+    "window_of",
+    "write_shards",
 ]
 
 from importlib import import_module
@@ -40,12 +44,13 @@ from .catalog import CATALOG, available, load
 from .dataset import DataSet, DataSpec, Split
 from .locate import DataNotFound
 from .rows import Rows
+from .shards import are_shards, write_shards
 from .text import from_lines
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from .feeds import Feed, Resident, Streaming, feed
-    from .order import Order
+    from .order import Order, order_of, window_of
     from .view import Batch, Quadrants, View, check_binarize
 
 # What needs torch is fetched when first used: listing the data sets does not.
@@ -59,6 +64,8 @@ _HOME = {
     "View": "view",
     "check_binarize": "view",
     "feed": "feeds",
+    "order_of": "order",
+    "window_of": "order",
 }
 
 
@@ -108,6 +115,26 @@ def omniglot_small(*, data_dir: str | Path | None = None, seed: int = 0, downloa
 def freyfaces(*, data_dir: str | Path | None = None, seed: int = 0, download: bool = True) -> DataSet:
     """Brendan Frey's face: 1,965 frames of 28 x 20."""
     return load("freyfaces", data_dir=data_dir, seed=seed, download=download)
+
+
+def shards(path: str | Path, *, split: str | None = None, seed: int = 0) -> DataSet:
+    """A folder of ``.npy`` shards as one array, read where it is asked for; :func:`write_shards` writes such folders.
+
+    Args:
+        path: of the folder.
+        split: ``"random"`` or ``"all"``; ``"given"`` where there are folders ``train``, ``validation``, ``test``.
+        seed: of the random split.
+
+    Raises:
+        DataNotFound: if there is no such folder.
+        ValueError: for anything but a folder of shards; for shards that are torn, or differ in shape or type.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DataNotFound(f"there is no folder {folder}. Check the name, or write it with fourfold.data.write_shards.")
+    if not are_shards(folder):
+        raise ValueError(f"{folder}: wanted a folder of .npy files and no others, or of such folders train, test.")
+    return load(folder.absolute(), split=split, seed=seed)  # a folder mnist is not the data set of that name
 
 
 def sentences(*, data_dir: str | Path | None = None) -> DataSet:

@@ -53,7 +53,7 @@ def from_arrays(
 
 
 def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[int, int] | None = None) -> DataSet:
-    """A data set of a ``.npy`` or ``.npz`` file, of a text, of a folder of images, or of a zip archive of them.
+    """A data set of a ``.npy`` or ``.npz`` file, of a text, of a folder of shards or images, or of a zip of images.
 
     Args:
         path: an existing file or folder.
@@ -68,6 +68,12 @@ def from_file(path: Path, split: str | None = None, seed: int = 0, size: tuple[i
     if not path.exists():
         raise DataNotFound(f"there is no file or folder {path}. Check the name.")
     if path.is_dir():
+        from .shards import are_shards, from_shards
+
+        if are_shards(path):
+            if size is not None:
+                raise ValueError(f"{path}: size is of images, and these are arrays. Leave it out.")
+            return from_shards(path, split, seed)
         return from_sources(folder_sources(path), str(path), split, seed, size)
     suffix = path.suffix.lower()
     if suffix == ".zip":

@@ -200,8 +200,9 @@ def load(
     """A data set by name, by path, or by the id of a Hugging Face repository.
 
     Args:
-        name: a name of the table (``fourfold data`` lists them); a ``.npy`` or ``.npz`` file; a folder or zip archive
-            of images; a ``.txt`` or ``.txt.gz`` file, a sentence a line; ``hf:owner/name``.
+        name: a name of the table (``fourfold data`` lists them); a ``.npy`` or ``.npz`` file; a folder of ``.npy``
+            shards; a folder or zip archive of images; a ``.txt`` or ``.txt.gz`` file, a sentence a line;
+            ``hf:owner/name``.
         split: its name; None takes the default of the data set.
         data_dir: where the files of known data sets are; else ``$FOURFOLD_DATA``, else the cache folder.
         seed: of splits drawn at random.

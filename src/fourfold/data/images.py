@@ -90,7 +90,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Callable[[], io.BytesIO | io
 
 def _some(sources: list[Source], where: Path | str) -> list[Source]:
     if not sources:
-        raise ValueError(f"{where} holds no images ({', '.join(sorted(_SUFFIXES))}).")
+        raise ValueError(f"{where} holds no images ({', '.join(sorted(_SUFFIXES))}), nor .npy shards.")
     return sources
 
 

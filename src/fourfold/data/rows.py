@@ -2,7 +2,8 @@
 
 __all__ = ["RESIDENT_BYTES", "Array", "Rows", "blocks", "nbytes", "standard", "take"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from math import prod
 from pathlib import Path
 from typing import Any, final
@@ -13,6 +14,7 @@ RESIDENT_BYTES = 2 << 30
 """Arrays below this size are held in memory (or on the device); larger files stay on disk."""
 
 _CHANNELS = (1, 3, 4)
+_MOST_OPEN = 256  # files at a time: each that is mapped holds one of the process's few file descriptors
 
 
 def standard(block: np.ndarray, name: str = "data: x") -> np.ndarray:
@@ -58,28 +60,64 @@ def _fix(kind: str) -> str:
 
 @final
 class Rows:
-    """Rows of a ``.npy`` file, memory-mapped and read on demand; not an array: index it to get one.
+    """Rows of ``.npy`` files, one after the other, memory-mapped and read on demand; not an array: index it to get one.
 
-    It is opened anew in every process that it is sent to, so that worker processes receive a path and not a copy.
+    They are opened anew in every process that they are sent to, so that worker processes receive paths and not a copy.
 
     Args:
-        path: a ``.npy`` file.
-        index: which of its rows, in which order; all of them by default.
+        path: a ``.npy`` file; or several (shards) whose rows are of one shape and type, which then count through.
+        index: which of their rows, in which order; all of them by default.
+
+    Raises:
+        ValueError: a file that is damaged or has no rows, or whose rows are others than those of the first.
     """
 
-    def __init__(self, path: str | Path, index: np.ndarray | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | Sequence[str | Path], index: np.ndarray | None = None) -> None:
+        self.paths = (Path(path),) if isinstance(path, str | Path) else tuple(map(Path, path))
         self.index = index
-        self._map: np.ndarray | None = None
-        empty = standard(self._open()[:0], str(path))
-        count = len(self._open()) if index is None else len(index)
+        self._maps: dict[int, np.ndarray] = {}
+        first, counts = _header(self.paths[0]), []
+        empty = standard(np.empty((0, *first.shape[1:]), first.dtype), str(self.paths[0]))
+        for path in self.paths:
+            rows = _header(path) if counts else first
+            if (rows.dtype, rows.shape[1:]) != (first.dtype, first.shape[1:]):
+                raise ValueError(
+                    f"{path}: wanted rows of shape {first.shape[1:]} and type {first.dtype}, as in {self.paths[0]}, "
+                    f"got {rows.shape[1:]} and {rows.dtype}. Write all of them alike."
+                )
+            counts.append(len(rows))
+        self._ends = np.cumsum(counts)
+        count = int(self._ends[-1]) if index is None else len(index)
         self.shape: tuple[int, ...] = (count, *empty.shape[1:])
         self.dtype = empty.dtype
 
-    def _open(self) -> np.ndarray:
-        rows = self._map
+    def taken(self, index: np.ndarray) -> "Rows":
+        """Some of the rows, in the order of the index; they stay on disk."""
+        some = copy(self)
+        some._maps = {}
+        some.index = index if self.index is None else self.index[index]
+        some.shape = (len(some.index), *self.shape[1:])
+        return some
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """How many of the rows lie in each file; those of one file follow one another.
+
+        Raises:
+            ValueError: if they are taken in another order than that of the files.
+        """
+        if self.index is None:
+            return tuple(np.diff(self._ends, prepend=0).tolist())
+        if len(self.index) > 1 and (np.diff(self.index) < 0).any():
+            raise ValueError("Rows: these are taken in another order than that of their files: they lie in no shards.")
+        return tuple(np.diff(np.searchsorted(self.index, self._ends), prepend=0).tolist())
+
+    def _open(self, number: int) -> np.ndarray:
+        rows = self._maps.get(number)
         if rows is None:
-            rows = self._map = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            while len(self._maps) >= _MOST_OPEN:
+                self._maps.pop(next(iter(self._maps)))
+            rows = self._maps[number] = np.load(self.paths[number], mmap_mode="r", allow_pickle=False)
         return rows
 
     @property
@@ -94,18 +132,55 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
-        if self.index is not None:
-            which = self.index[which]
-        return standard(np.asarray(self._open()[which]))
+        if len(self.paths) == 1:
+            return standard(np.asarray(self._open(0)[which if self.index is None else self.index[which]]))
+        rows = _counted(which, len(self)) if self.index is None else self.index[which]
+        return standard(self._gathered(rows))
+
+    def _gathered(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of several files, each file read once and from its beginning to its end."""
+        ascending = len(rows) < 2 or bool((np.diff(rows) >= 0).all())
+        order = np.arange(len(rows)) if ascending else np.argsort(rows, kind="stable")
+        rows = rows[order]
+        cuts = np.searchsorted(rows, self._ends)
+        first = self._open(0)
+        found = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for number in np.flatnonzero(np.diff(cuts, prepend=0)).tolist():
+            here = slice(cuts[number - 1] if number else 0, cuts[number])
+            start = self._ends[number - 1] if number else 0
+            found[order[here]] = self._open(number)[rows[here] - start]
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self[:], dtype=dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}
+        return {**self.__dict__, "_maps": {}}
 
     def __repr__(self) -> str:
-        return f"Rows({str(self.path)!r}, shape={self.shape}, dtype={self.dtype})"
+        where = repr(str(self.paths[0])) if len(self.paths) == 1 else f"{len(self.paths)} files"
+        return f"Rows({where}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _counted(which: slice | np.ndarray, n: int) -> np.ndarray:
+    """The numbers below n that an index names, as NumPy understands it; nothing of the size of n is made."""
+    if isinstance(which, slice):
+        return np.arange(*which.indices(n))
+    which = np.flatnonzero(which) if which.dtype == np.bool_ else which
+    if len(which) and not (-n <= which.min() and which.max() < n):
+        raise IndexError(f"Rows: wanted rows from {-n} to {n - 1}, got {which.min()} to {which.max()}.")
+    return np.where(which < 0, which + n, which)
+
+
+def _header(path: Path) -> np.ndarray:
+    """A file as it says it is, once it is seen to be all there."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as .npy: {error}. Save it with np.save(file, x).") from None
+    if not rows.ndim or not len(rows):
+        raise ValueError(f"{path}: wanted at least one row, got an array of shape {rows.shape}. Remove the file.")
+    return rows
 
 
 Array = np.ndarray | Rows
@@ -114,9 +189,7 @@ Array = np.ndarray | Rows
 
 def take(x: Array, index: np.ndarray) -> Array:
     """The rows of x at the index; rows of a file stay on disk."""
-    if isinstance(x, Rows):
-        return Rows(x.path, index if x.index is None else x.index[index])
-    return x[index]
+    return x.taken(index) if isinstance(x, Rows) else x[index]
 
 
 def nbytes(x: Array) -> int:

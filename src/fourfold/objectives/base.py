@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import non_negative, positive_int
-from ..noise import NoiseSource
+from ..noise import NoiseSource, Recorder, Replay
 from ..trace import Level, Term, Terms, Trace
 from .schedules import Schedule
 
@@ -43,6 +43,8 @@ class Objective(nn.Module, ABC):
     input_gradient: bool = False
     #: ``False`` for one that never looks at the prior, and so holds neither the latents to it nor their noise open.
     sees_prior: bool = True
+    #: How many draws are differentiated in place of all ``draws``, which then pass without gradient; 0: all of them.
+    alone: int = 0
 
     def __init__(self, draws: int = 1) -> None:
         super().__init__()
@@ -63,6 +65,16 @@ class Objective(nn.Module, ABC):
             terms: what ``forward`` made of it.
         """
         return terms.total
+
+    def again(self, model: Any, trace: Trace, seen: Recorder) -> Replay:
+        """The noise of the draws that are differentiated alone: the model passes them again, for ``surrogate``.
+
+        Args:
+            model: the model that gave the trace.
+            trace: the pass of all draws, without gradient.
+            seen: the noise of that pass; which draws are chosen comes from its source.
+        """
+        raise NotImplementedError(f"{type(self).__name__} differentiates all its draws.")
 
     def after_step(self, summary: Mapping[str, Tensor]) -> None:
         """State of the objective that changes after a step (a running mean, a controller), from ``Terms.summary``."""

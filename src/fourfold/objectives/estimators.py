@@ -32,6 +32,8 @@ class Estimator:
         linear: b.
         score: s.
         caution: said in the name of the bound's part where this is not the gradient of that bound.
+        alone: one draw is differentiated in place of all, k with probability w̃_k: the gradient is ∂ log w_k, whose
+            mean over k is Σ w̃ ∂ log w. All K are passed without gradient, and the one is passed again.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Estimator:
     linear: float = 0.0
     score: float = 0.0
     caution: str = ""
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if self.score and (self.constant or self.linear):
@@ -82,6 +85,8 @@ ESTIMATORS: dict[str, Estimator] = {
         Estimator("stl", constant=1.0, caution="biased gradient"),
         # the encoder ascends Σ w̃ log q(z): towards the posterior, with KL(p‖q), and not up the bound
         Estimator("rws", score=1.0, caution="encoder ascends wake-phi, no bound"),
+        # the mean of autograd's gradient at a fraction of its time, with more noise
+        Estimator("one-backward", alone=True),
     )
 }
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from .._checks import choice, positive_int
 from ..networks.normalisation import norms
-from ..noise import NoiseSource
+from ..noise import NoiseSource, Recorder, Replay
 from ..trace import Term, Terms, Trace
+from .alone import drawn_by_weight, noise_of
 from .base import Objective, plain_terms, reported, with_penalties
 from .estimators import Estimator, estimator_by_name, in_place, reweighted
 from .schedules import Schedule
@@ -35,6 +37,7 @@ class _Weighted(Objective, ABC):
         self.outer, self.inner = outer, inner
         self.estimator = estimator_by_name(estimator, owner)
         exact = self.estimator.plain or self.inner == 1
+        self.alone = outer if self.estimator.alone else 0
         if self.estimator.name == "stl" and not exact and not biased:
             raise ValueError(
                 f"{owner}: sticking the landing is biased for more than one draw ({self.inner} here): what it leaves "
@@ -66,6 +69,8 @@ class _Weighted(Objective, ABC):
     def surrogate(self, model: Any, trace: Trace, terms: Terms) -> Tensor:
         if self.estimator.plain or not trace.levels:
             return terms.total
+        if self.alone:
+            return self._of_the_chosen(trace, terms)
         if self.inner > 1 and model.training and norms(model):
             raise ValueError(
                 f"{type(self).__name__}: estimator {self.estimator.name!r}: batch normalisation lets a datum's weights "
@@ -75,6 +80,32 @@ class _Weighted(Objective, ABC):
         direct, path = self.shares(trace)
         score = self.estimator.score * direct if self.estimator.score else None
         return in_place(reweighted(model, trace, direct, path, score), trace, terms)
+
+    def _of_the_chosen(self, trace: Trace, terms: Terms) -> Tensor:
+        log_weight = trace.log_weight
+        if len(log_weight) != self.outer:
+            raise ValueError(
+                f"{type(self).__name__}: estimator 'one-backward': wanted a second pass, of the chosen draws alone, "
+                f"got one of {len(log_weight)}. Let fourfold.training.Step make both, or take another estimator."
+            )
+        found = log_weight.mean(0)
+        return terms.total.detach() + (found - found.detach())
+
+    def again(self, model: Any, trace: Trace, seen: Recorder) -> Replay:
+        owner = f"{type(self).__name__}: estimator 'one-backward'"
+        if trace.penalties:
+            raise ValueError(
+                f"{owner}: this model's own penalties ({', '.join(trace.penalties)}) belong to all draws, and are not "
+                "had from one. Take autograd or dreg."
+            )
+        changing = next((one for one in model.modules() if isinstance(one, _Dropout) and one.p), None)
+        if model.training and (changing is not None or norms(model)):
+            culprit = "batch normalisation" if changing is None else type(changing).__name__
+            raise ValueError(
+                f"{owner}: {culprit} makes the second pass of a draw another one than the first, whose weight it had. "
+                "Take autograd, or a model without it."
+            )
+        return noise_of(seen, drawn_by_weight(self._grouped(trace.log_weight), seen.source), self.draws)
 
 
 class IWAE(_Weighted):
@@ -90,7 +121,9 @@ class IWAE(_Weighted):
         draws: K.
         estimator: ``"autograd"``; ``"dreg"``, doubly reparametrised: the same mean and far less noise on the encoder;
             ``"stl"``, sticking the landing: exact for K = 1 only; ``"rws"``, reweighted wake-sleep: the encoder
-            ascends Σ w̃ log q(z) and not the bound; or an ``Estimator``, such as ``dreg(0.5)``.
+            ascends Σ w̃ log q(z) and not the bound; ``"one-backward"``: all K pass without gradient, one of them is
+            drawn by its weight and differentiated alone: the mean of autograd's gradient, noisier, in less time and
+            memory (``training.Step`` makes both passes); or an ``Estimator``, such as ``dreg(0.5)``.
         biased: needed for ``"stl"`` with K > 1.
 
     Raises:
@@ -177,7 +210,7 @@ class CIWAE(_Weighted):
         biased: bool = False,
     ) -> None:
         super().__init__(1, positive_int(draws, "CIWAE: draws"), estimator, biased, "iwae")
-        if self.estimator.score:
+        if self.estimator.score or self.estimator.alone:
             raise ValueError(f"CIWAE: {self.estimator.name} has no part for the ELBO. Take 'autograd' or 'dreg'.")
         self.hyper("beta", beta)
         self.advance(0)

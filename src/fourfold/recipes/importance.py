@@ -54,8 +54,9 @@ def iwae(
 
     Args:
         draws: K, draws of z for each datum in training.
-        estimator: of the gradient: autograd; dreg, the same in the mean with far less noise on the encoder; rws,
-            reweighted wake-sleep, whose encoder does not ascend the bound.
+        estimator: of the gradient: autograd; dreg, the same in the mean with far less noise on the encoder;
+            one-backward, the same in the mean with more noise, in less time; rws, reweighted wake-sleep, whose encoder
+            does not ascend the bound.
         latent: size of z.
         network: dense, convolutional or residual.
         hidden: widths of the hidden layers of encoder and, reversed, decoder;
@@ -101,8 +102,9 @@ def miwae(
     Args:
         outer: M, the number of bounds that are averaged.
         inner: K, draws of z for each of them.
-        estimator: of the gradient: autograd; dreg, the same in the mean with far less noise on the encoder; rws,
-            reweighted wake-sleep, whose encoder does not ascend the bound.
+        estimator: of the gradient: autograd; dreg, the same in the mean with far less noise on the encoder;
+            one-backward, the same in the mean with more noise, in less time; rws, reweighted wake-sleep, whose encoder
+            does not ascend the bound.
         latent: size of z.
         network: dense, convolutional or residual.
         hidden: widths of the hidden layers of encoder and, reversed, decoder;
@@ -197,8 +199,8 @@ def piwae(
     Args:
         outer: M, the number of bounds that are averaged for the encoder.
         inner: K, draws of z for each of them; the decoder's bound has M·K.
-        estimator: of the encoder's gradient: autograd; dreg, the same in the mean with far less noise; rws, reweighted
-            wake-sleep, which does not ascend the bound.
+        estimator: of the encoder's gradient: autograd; dreg, the same in the mean with far less noise; one-backward,
+            with more noise, in less time; rws, reweighted wake-sleep, which does not ascend the bound.
         latent: size of z.
         network: dense, convolutional or residual.
         hidden: widths of the hidden layers of encoder and, reversed, decoder;

@@ -10,7 +10,7 @@ from typing import Any
 from ..data import DataSet, Order
 from ..data import load as load_data
 from ..plan import Plan, Recipe, RecipeFunction
-from ..training import Job, Outcome, Training, check_job, launch, load_tensors, restore_module, train
+from ..training import Job, Outcome, Training, check_job, launch, load_tensors, restore_module, together, train
 from .folder import RunError, RunFolder, write_json
 from .prepare import Prepared, plan_of, prepare
 from .run import Run, weights
@@ -72,8 +72,11 @@ def fit(
     fabric = launch(chosen, loggers)
     job = _job(prepared, data, chosen, fabric)
     warn_of_unfinished(prepared, Order(len(data.train), chosen.batch_size, chosen.seed).steps(chosen.epochs))
-    folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
-    return _train(job, data, folder, prepared.recipe, fabric)
+    with together(fabric) as those:
+        folder = RunFolder.create(out, prepared.name, prepared.record) if fabric.is_global_zero else None
+        if fabric.world_size > 1:  # so that any of them can say where to go on
+            those.home = fabric.broadcast(None if folder is None else str(folder.path))
+        return _train(job, data, folder, prepared.recipe, fabric)
 
 
 def _refuse_others(recipe: Any, options: dict[str, Any]) -> None:
@@ -114,7 +117,9 @@ def resume(
     job = replace(_job(prepared, data, chosen, fabric), resume=True)
     if fabric.is_global_zero and record["training"] != chosen.to_dict():
         write_json(folder.path / "run.json", {**record, "training": chosen.to_dict()})
-    return _train(job, data, folder, prepared.recipe, fabric)
+    with together(fabric) as those:
+        those.home = str(path)
+        return _train(job, data, folder, prepared.recipe, fabric)
 
 
 def check_changes(record: dict[str, Any], options: dict[str, Any], path: str | Path) -> None:

@@ -7,6 +7,7 @@ __all__ = [
     "Outcome",
     "Step",
     "Training",
+    "WorkerLost",
     "check_course",
     "check_job",
     "intervals",
@@ -14,6 +15,7 @@ __all__ = [
     "load_tensors",
     "restore_module",
     "steps_of",
+    "together",
     "train",
 ]
 
@@ -25,3 +27,4 @@ from .loop import Outcome, intervals, train
 from .meter import NonFinite
 from .options import Training
 from .step import Step
+from .together import WorkerLost, together

@@ -13,6 +13,7 @@ from ..plan import Player, Stage
 from .meter import Meter
 from .optimisers import make_optimiser
 from .options import Training
+from .program import Program
 from .step import Step
 
 
@@ -44,6 +45,7 @@ class Actor:
         self.take_turn()  # the engine synchronises what is trained: nothing else may look trainable to it
         self.wrapped, self.optimiser = fabric.setup(step, self.raw_optimiser)
         self.leave()
+        self.program = Program(step, self.wrapped, self.parameters, options, fabric)
         self.meter = Meter(options.log_steps, fabric.device)
 
     def take_turn(self) -> None:
@@ -59,7 +61,7 @@ class Actor:
             for parameter in self._all:
                 parameter.requires_grad_(True)
 
-    def update(self, options: Training, factor: float | None, bare: bool) -> None:
+    def update(self, options: Training, factor: float | None) -> None:
         """One step of the optimiser, at this factor on the learning rate where it moves; the gradients are spent."""
         if factor is not None or self.player.continues:  # the stage before may have left another rate
             factor = 1.0 if factor is None else factor
@@ -67,7 +69,7 @@ class Actor:
                 group["lr"] = options.lr * self.player.lr * factor
         if options.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
-        (self.raw_optimiser if bare else self.optimiser).step()
+        (self.raw_optimiser if self.program.bare else self.optimiser).step()
         self.spend()
 
     def norm(self) -> torch.Tensor:

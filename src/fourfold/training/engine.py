@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .options import Training
+from .together import supervise
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -17,10 +18,12 @@ _PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-t
 def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
     """A started engine. With several devices the program itself is started once for each of them.
 
-    Under ``torchrun`` the processes are there already, and are used.
+    Under ``torchrun`` the processes are there already, and are used. A process waits ten minutes for the others, then
+    gives up: longer than any of them has to compile, to check its data or to write a checkpoint.
     """
     import atexit
     import os
+    from datetime import timedelta
 
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
@@ -28,7 +31,7 @@ def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     parallel = options.devices > 1 or world > 1
-    strategy = DDPStrategy(**_own_buffers()) if parallel else "auto"
+    strategy = DDPStrategy(timeout=timedelta(minutes=10), **_own_buffers()) if parallel else "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(
@@ -43,6 +46,7 @@ def launch(options: Training, loggers: tuple[Any, ...] = ()) -> "Fabric":
     if parallel:
         # Gloo's threads must be joined before the interpreter goes, or now and then it aborts at the very end.
         atexit.register(_part)
+        supervise(fabric)
     return fabric
 
 

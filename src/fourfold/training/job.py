@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data import Split
+from ..data import Split, order_of
 from ..networks.normalisation import norms
 from ..plan import Stage
 from .course import steps_of
@@ -45,6 +45,7 @@ def check_job(job: Job, world: int) -> None:
     Raises:
         ValueError: that names the option.
     """
+    order_of(job.train.x, job.options.batch_size, job.options.seed, job.options.shuffle)
     if job.options.patience and job.validation is None:
         raise ValueError(
             "patience: early stopping judges by the validation data, and these data have none. "

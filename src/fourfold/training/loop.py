@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import Order, feed
+from ..data import feed, order_of
 from ..noise import Noise
 from .average import Average
 from .borrowed import Borrowed
@@ -49,6 +49,7 @@ class Outcome:
     interrupted: bool = False
     stopped_early: bool = False
     skipped: int = 0
+    compiled: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -70,7 +71,7 @@ class _Loop:
         options = job.options
         check_job(job, fabric.world_size)
         self.job, self.fabric, self.options = job, fabric, options
-        self.order = Order(len(job.train), options.batch_size, options.seed)
+        self.order = order_of(job.train.x, options.batch_size, options.seed, options.shuffle)
         self.steps = self.order.steps(options.epochs)
         self.noise = Noise(options.seed, stream="train", device=fabric.device)
         self.generator = Borrowed(job.step, fabric.device)
@@ -78,8 +79,6 @@ class _Loop:
         self.held_out = feed(job.validation, fabric.device, workers=options.workers) if job.validation else None
         self.step = job.step
         self.acts = course_of(job.step, job.stages, self.steps, options, fabric)
-        # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
-        self.bare = fabric.world_size == 1 and options.precision == "32"
         self.lr = parse_lr_schedule(options.lr_schedule)
         self.skips = Skips(options.skip_grad, fabric)
         self.average = Average(self.step, options.ema)
@@ -109,6 +108,7 @@ class _Loop:
                         self._advance(*next(rows))
                         progress.advance()
                     self.state.seconds = before + time.monotonic() - started
+                    self._tell(progress)
                     if self.state.step == stop:
                         self._boundary(progress)
                 if self._agreed(interrupts.asked) or self.state.stopped_early:
@@ -150,7 +150,7 @@ class _Loop:
                 actor.take_turn()
                 summary = self._turn(actor, local, raw, labels)
                 if taken := not (self.options.skip_grad and self.skips.skip(actor, self.state)):
-                    actor.update(self.options, factor, self.bare)
+                    actor.update(self.options, factor)
                 actor.leave()
                 if taken:
                     moved = True
@@ -171,10 +171,8 @@ class _Loop:
         summary: dict[str, Tensor] = {}
         for i, (part, marks) in enumerate(_pieces(raw, labels, pieces)):
             noise = source.at(step, (rank * pieces + i, world * pieces))
-            waiting = self.fabric.no_backward_sync(actor.wrapped) if i < pieces - 1 else nullcontext()
-            with waiting:
-                loss, seen = (actor.step if self.bare else actor.wrapped)(part, marks, noise)
-                (Tensor.backward if self.bare else self.fabric.backward)(loss / pieces if pieces > 1 else loss)
+            left = self._act(step).end - step if i == pieces - 1 else 0
+            seen = actor.program.gradient(part, marks, noise, pieces, left)
             numbers = seen if numbers is None else numbers + seen
             for name, value in actor.step.summary.items():
                 summary[name] = summary[name] + value / pieces if i else value / pieces
@@ -189,6 +187,15 @@ class _Loop:
             summary = {k: self.fabric.all_reduce(v, reduce_op="mean") for k, v in summary.items()}
         actor.step.model.after_step(summary)
         actor.step.objective.after_step(summary)
+
+    def _tell(self, progress: Progress) -> None:
+        """What was found out about compiling, once; a run that is resumed keeps to it."""
+        for actor in self._actors():
+            if actor.program.said or self.options.compile == "on":
+                self.state.compiled[actor.mark] = actor.program.decided
+            if actor.program.said:
+                progress.say(actor.program.said)
+                actor.program.said = ""
 
     def _boundary(self, progress: Progress) -> None:
         """Reads the interval's numbers, validates at the end of an epoch, logs, and saves if it is time."""
@@ -292,6 +299,8 @@ class _Loop:
         best = state.pop("best")
         self.state = Outcome(**state, best=float("-inf") if best is None else best)
         self.state.interrupted = False
+        for actor in self._actors():
+            actor.program.decided = self.state.compiled.get(actor.mark, actor.program.decided)
         if not self._settled():
             # What was the end of a shorter run lies on the way now: its value was of another objective.
             self.state.best, self.state.waited = float("-inf"), 0

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from .._checks import choice, fraction, non_negative, positive, positive_int, unknown
+from ..data import window_of
 from .optimisers import OPTIMISERS, parse_lr_schedule
+from .program import COMPILE
 
 _PRECISIONS = ("32", "bf16", "64")
 
@@ -31,11 +33,16 @@ class Training:
         patience: validations without improvement of the objective before stopping; 0 never stops.
         accumulate: pieces in which a batch goes through the model, to save memory.
         precision: 32, bf16 (autocast; densities stay in float32) or 64.
+        compile: auto, on or off: whether the whole step, backward included, is compiled into one program. auto
+            measures where more than two minutes are to come, tells what it decided, and a resumed run keeps to it;
+            numbers differ from those of the plain step by rounding. Without a compiler, or where a model cannot be
+            compiled, it says so and goes on plainly.
         seed: of weights, data order and noise.
         devices: processes or GPUs.
         accelerator: auto, cpu, cuda.
         binarize: auto, none, dynamic, static or threshold: how 8-bit data become binary.
         dequantize: add uniform noise to 8-bit data (for densities).
+        shuffle: global, a permutation of all rows; or window:W, for data in shards: shuffled shards, W at a time.
         workers: processes that read data too large for memory.
         log_steps: steps between two lines of metrics.jsonl (besides one at the end of every epoch).
         validate_epochs: epochs between two validations.
@@ -60,11 +67,13 @@ class Training:
     patience: int = 0
     accumulate: int = 1
     precision: str = "32"
+    compile: str = "auto"
     seed: int = 0
     devices: int = 1
     accelerator: str = "auto"
     binarize: str = "auto"
     dequantize: bool = False
+    shuffle: str = "global"
     workers: int = 2
     log_steps: int = 100
     validate_epochs: int = 1
@@ -82,9 +91,11 @@ class Training:
         fraction(self.ema, "ema")
         choice(self.optimiser, OPTIMISERS, "optimiser")
         choice(self.precision, _PRECISIONS, "precision")
+        choice(self.compile, COMPILE, "compile")
         choice(self.accelerator, ("auto", "cpu", "cuda"), "accelerator")
         choice(self.binarize, ("auto", "none", "dynamic", "static", "threshold"), "binarize")
         parse_lr_schedule(self.lr_schedule)
+        window_of(self.shuffle)
         if self.batch_size % (self.devices * self.accumulate):
             raise ValueError(
                 f"batch_size must be a multiple of devices × accumulate = {self.devices * self.accumulate}, "

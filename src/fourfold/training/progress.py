@@ -2,6 +2,7 @@
 
 __all__ = ["Progress"]
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,11 @@ class Progress:
         """One step more."""
         self.done += 1
         self._bar.update(self.order.batch)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if not self.quiet:
+            self._bar.write(text, file=sys.stderr)
 
     def show(self, metrics: dict[str, float]) -> None:
         """The newest numbers: of validation where there are some, else of training."""

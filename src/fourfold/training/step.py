@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..data import View
 from ..models import Model
-from ..noise import NoiseSource
+from ..noise import NoiseSource, Recorder
 from ..objectives import Objective
 from ..trace import Terms
 
@@ -38,8 +38,11 @@ class Step(nn.Module):
         batch = self.view(raw, labels, noise)
         with torch.enable_grad() if self.objective.input_gradient else nullcontext():
             x = batch.x.detach().requires_grad_() if self.objective.input_gradient else batch.x
-            trace = self.model(x, batch.c, draws=self.objective.draws, noise=noise, mask=batch.mask)
-            terms: Terms = self.objective(trace, noise)
+            few = self.objective.alone if torch.is_grad_enabled() else 0
+            source = Recorder(noise) if few else noise
+            with torch.no_grad() if few else nullcontext():
+                trace = self.model(x, batch.c, draws=self.objective.draws, noise=source, mask=batch.mask)
+                terms: Terms = self.objective(trace, noise)
         total = terms.total
         self.summary = {name: value.detach() for name, value in (*trace.summary.items(), *terms.summary.items())}
         # Weights that are plain numbers are told once; those that a schedule may move are read with the rest.
@@ -50,6 +53,9 @@ class Step(nn.Module):
         with torch.no_grad():
             means = torch.stack([total, *(part.value for part in terms.parts.values())]).mean(1)
             numbers = torch.cat([means, torch.stack(list(moving.values())).to(means)]) if moving else means
+        if few and isinstance(source, Recorder):
+            chosen = self.objective.again(self.model, trace, source)
+            trace = self.model(x, batch.c, draws=few, noise=chosen, mask=batch.mask)
         learnt = self.objective.surrogate(self.model, trace, terms) if torch.is_grad_enabled() else total
         return -learnt.mean(), numbers
 
