@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.harness import timed
-from benchmarks.loops import Kind, bound, images_of, latent_of, negative_elbo, networks
+from benchmarks.loops import Kind, bound, channels_last, images_of, latent_of, negative_elbo, networks
 from benchmarks.system import keep_pages
 
 __all__ = ["Call", "floor", "flops", "played", "recorded", "recorded_step"]
@@ -128,7 +128,7 @@ def recorded_step(kind: Kind, batch: int, draws: int = 0) -> list[Call]:
     """What one step of a model of `loops` asks for."""
     encoder, decoder = networks(kind)
     if kind == "conv":
-        encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)
+        channels_last(encoder, decoder)
     x = images_of(kind, batch, batch).float()
     noise = torch.randn((draws, batch, latent_of(kind)) if draws else (batch, latent_of(kind)))
     return recorded(lambda: (bound if draws else negative_elbo)(x, noise, encoder(x), decoder).backward())

@@ -1,7 +1,8 @@
 """One GPU: the dense VAE at batch 100 against pythae on the same GPU, the launch floor, bf16 and CUDA graphs.
 
-Run with `make bench-gpu`, or `python -m benchmarks.gpu`: one command, at most eight minutes, one JSON. Each candidate
-has a process of its own; they share the GPU and take turns. A piece is 100 steps and ends when the GPU has done them.
+Run with `make bench-gpu`, or `python -m benchmarks.gpu`: one command, at most eight minutes, one JSON. It has been
+tested on the CPU alone (`--device cpu --trial`): **it has not been run on a GPU yet**. Each candidate has a process of its own; they share the GPU and take turns. A piece is 100 steps and ends when the GPU has done them. What is
+compiled is captured as a CUDA graph, as it is in training; `no graph` is the same program launched kernel by kernel.
 
 The launch floor is what the GPU takes for work of no size: as many launches of a kernel that does nothing as one eager
 step of Fourfold makes (counted), one after the other; and the same captured in a CUDA graph and replayed; and an empty
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.by_hand import ByHand
-from benchmarks.harness import Absent, Protocol, machine, positive, save_document, show, timed
+from benchmarks.harness import Protocol, machine, positive, save_document, show, timed
 from benchmarks.loops import LATENT, LEARNING_RATE, images_of
 from benchmarks.ours import options_for, prepared_for
 from benchmarks.processes import Spec, race_processes
@@ -35,7 +36,16 @@ from benchmarks.training import parser_of
 
 __all__ = ["hand", "launches", "main", "nothing", "per_step", "specs"]
 
-BASES = ("pythae", "by hand, graph")
+BASES = ("pythae", "example", "by hand, graph")
+#: Rows of the table of bf16 and CUDA graphs → precision, mode of training, whether its program is a CUDA graph.
+OURS = {
+    "fourfold eager": ("32", "eager", False),
+    "fourfold compiled, no graph": ("32", "compiled", False),
+    "fourfold compiled": ("32", "compiled", True),
+    "fourfold bf16 eager": ("bf16", "bf16 eager", False),
+    "fourfold bf16, no graph": ("bf16", "bf16", False),
+    "fourfold bf16": ("bf16", "bf16", True),
+}
 
 
 class _Launches(TorchDispatchMode):
@@ -148,8 +158,12 @@ def specs(device: str, batch: int, steps: int, count: int) -> list[Spec]:
     ours = {**size, "build": "benchmarks.ours:fourfold", "model": "vae", "accelerator": device}
     peer = {**size, "build": "benchmarks.peers.training:pythae", "kind": "dense", "device": device}
     field = [Spec("pythae", f"{here}per_step", peer, peer=True)]
-    for name, mode in (("eager", "eager"), ("bf16 eager", "bf16 eager"), ("compiled", "compiled"), ("bf16", "bf16")):
-        field.append(Spec(f"fourfold {name}", f"{here}per_step", {**ours, "mode": mode}))
+    plain = {**size, "kind": "dense", "device": device}
+    field.append(Spec("example", f"{here}per_step", {**plain, "build": "benchmarks.peers.training:example"}))
+    field.append(Spec("resident", f"{here}per_step", {**plain, "build": "benchmarks.loops:resident"}))
+    for name, (_, mode, graph) in OURS.items():
+        more = {} if graph or mode.endswith("eager") else {"graphs": False}
+        field.append(Spec(name, f"{here}per_step", {**ours, "mode": mode, **more}))
     for precision, word in (("32", ""), ("bf16", " bf16")):
         for graph, end in ((False, ""), (True, ", graph")):
             arguments = {**size, "device": device, "precision": precision, "graph": graph}
@@ -173,8 +187,20 @@ def sweep(device: str, trial: bool, deadline: float) -> object:
         return "benchmarks/sweep.py has no function gpu"
     try:
         return module.gpu(device=device, models=4 if trial else 64, trial=trial)
-    except Absent as reason:
-        return str(reason)
+    except Exception as error:  # what was measured before is to be written whatever becomes of this
+        return f"{type(error).__name__}: {error}"
+
+
+def _switches(medians: dict[str, float]) -> list[dict[str, object]]:
+    """Microseconds a step by precision, compiling and CUDA graphs, printed."""
+    rows: list[dict[str, object]] = []
+    print(f"\n{'precision':10} {'compiled':9} {'CUDA graph':11} {'us/step':>9}")
+    for name, (precision, mode, graph) in OURS.items():
+        compiled, value = not mode.endswith("eager"), medians.get(name)
+        rows.append({"precision": precision, "compiled": compiled, "graph": graph, "us_a_step": value})
+        told = "absent" if value is None else f"{value:.1f}"
+        print(f"{precision:10} {'on' if compiled else 'off':9} {'on' if graph else 'off':11} {told:>9}")
+    return rows
 
 
 def about_device(device: str) -> dict[str, object]:
@@ -209,14 +235,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shares = {
         name: {"of an empty graph": floor[0] / value, f"of {count} launches": floor[1] / value}
         for name, value in medians.items()
-        if name.startswith(("fourfold", "by hand", "pythae")) and floor[0] and floor[1]
+        if "launches" not in name and name != "empty graph" and floor[0] and floor[1]
     }
     print("\nlaunch floor as a share of the step")
     for name, share in shares.items():
         print(f"{name:24}" + "".join(f"  {100 * value:6.1f} % {what}" for what, value in share.items()))
+    switches = _switches(medians)
     swept = sweep(options.device, trial, start + 60 * options.minutes)
     print(f"\nsweep of 64 models: {swept}")
-    about = {"device": options.device, "trial": trial, "launches": count, "shares": shares, "sweep": swept}
+    about: dict[str, Any] = {"device": options.device, "trial": trial, "launches": count, "shares": shares}
+    about |= {"switches": switches, "sweep": swept}
     about |= {"seconds": round(time.monotonic() - start), "workers": facts, "machine": before}
     about["tables"] = {title: [asdict(row) for row in rows]}
     save_document("gpu", about, options.out)

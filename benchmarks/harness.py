@@ -1,9 +1,9 @@
-"""Run candidates interleaved in one process and compare the medians of their times.
+"""Run candidates interleaved and compare their times, round by round.
 
 On a shared machine the clock drifts by tens of percent from one minute to the next, so two programs timed one after
-the other say little. Here every round runs every candidate once, in an order that rotates; what is read is the ratio
-of two medians, with a bootstrap interval over *rounds* (a round keeps its members together, so that a slow minute
-counts on both sides of the ratio).
+the other say little. Here every round runs every candidate once, in an order that rotates; what is read is the median
+over rounds of the ratio of two times of the *same* round, so that a slow minute counts on both sides of it, with a
+bootstrap interval over rounds.
 
 What it is not: a profiler, nor a judge of times below a millisecond.
 """
@@ -71,7 +71,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio of medians, above 1 when the candidate is faster than its base, with its 95 % bootstrap interval."""
+    """A median of ratios, above 1 when the candidate is faster than its base, with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -164,23 +164,18 @@ def race(
 
 
 def ratio(base: Sequence[float], other: Sequence[float], resamples: int = 4000, seed: int = 0) -> Ratio:
-    """median(base) / median(other), with the 95 % percentile interval of a bootstrap over rounds (Efron, 1979).
+    """Median over rounds of base / other, with the 95 % percentile interval of a bootstrap over rounds (Efron, 1979).
 
     Example:
-        >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+        >>> ratio([2.0, 6.0, 2.0], [1.0, 3.0, 1.0])
         Ratio(value=2.0, low=2.0, high=2.0)
     """
     if len(base) != len(other) or not base:
         raise ValueError(f"ratio: wanted the same rounds of base and other, got {len(base)} and {len(other)}")
     draw = random.Random(seed)
-    pairs = list(zip(base, other, strict=True))
-    values = []
-    for _ in range(resamples):
-        sample = draw.choices(pairs, k=len(pairs))
-        values.append(statistics.median(b for b, _ in sample) / statistics.median(o for _, o in sample))
-    values.sort()
-    low, high = values[int(0.025 * resamples)], values[int(0.975 * resamples)]
-    return Ratio(statistics.median(base) / statistics.median(other), low, high)
+    each = [b / o for b, o in zip(base, other, strict=True)]
+    values = sorted(statistics.median(draw.choices(each, k=len(each))) for _ in range(resamples))
+    return Ratio(statistics.median(each), values[int(0.025 * resamples)], values[int(0.975 * resamples)])
 
 
 def compare(candidates: Sequence[Candidate], bases: Sequence[str], protocol: Protocol) -> list[Row]:

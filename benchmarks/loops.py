@@ -30,6 +30,7 @@ __all__ = [
     "Kind",
     "binary_images",
     "bound",
+    "channels_last",
     "endless_order",
     "images_of",
     "latent_of",
@@ -103,6 +104,12 @@ def networks(kind: Kind) -> tuple[nn.Sequential, nn.Sequential]:
     return encoder, decoder
 
 
+def channels_last(*modules: nn.Module) -> None:
+    """Weights of convolutions in the order that CPUs and GPUs like better, in place."""
+    for module in modules:
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 def negative_elbo(x: Tensor, noise: Tensor, outputs: Tensor, decoder: Callable[[Tensor], Tensor]) -> Tensor:
     """−ELBO in nats, the mean over the batch, with the KL in closed form; `outputs` are the encoder's."""
     mean, log_variance = outputs.chunk(2, dim=1)
@@ -123,7 +130,7 @@ def bound(x: Tensor, noise: Tensor, outputs: Tensor, decoder: Callable[[Tensor],
 
 
 def resident(
-    kind: Kind, batch: int, steps: int, draws: int = 0, precision: str = "32", keep: bool = True
+    kind: Kind, batch: int, steps: int, draws: int = 0, precision: str = "32", keep: bool = True, device: str = "cpu"
 ) -> Callable[[], float]:
     """The loop a careful person writes: resident uint8 data, slices of a permutation, logits, fused Adam.
 
@@ -131,22 +138,22 @@ def resident(
     """
     if keep:
         keep_pages()
-    images = images_of(kind, batch)
-    encoder, decoder = networks(kind)
+    images = images_of(kind, batch).to(device)
+    encoder, decoder = (network.to(device) for network in networks(kind))
     if kind == "conv":
-        encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)
+        channels_last(encoder, decoder)
     adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE, fused=True)
-    order = endless_order(len(images), batch)
+    order = endless_order(len(images), batch, device)
     shape = (draws, batch, latent_of(kind)) if draws else (batch, latent_of(kind))
 
     def piece() -> None:
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         for _ in range(steps):
             x = images[next(order)].float()
-            with _casting(precision):
-                outputs = encoder(x)
-            with _casting(precision):
-                loss = (bound if draws else negative_elbo)(x, torch.randn(shape), outputs.float(), decoder)
+            noise = torch.randn(shape, device=device)
+            with _casting(precision, device):
+                outputs = encoder(x).float()
+                loss = (bound if draws else negative_elbo)(x, noise, outputs, decoder)
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -157,11 +164,11 @@ def resident(
     return timed(piece, steps * batch)
 
 
-def endless_order(count: int, batch: int) -> Iterator[Tensor]:
+def endless_order(count: int, batch: int, device: str = "cpu") -> Iterator[Tensor]:
     """Batches of fresh permutations, one after another."""
     while True:
-        yield from torch.randperm(count).split(batch)
+        yield from torch.randperm(count, device=device).split(batch)
 
 
-def _casting(precision: str) -> AbstractContextManager[object]:
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+def _casting(precision: str, device: str) -> AbstractContextManager[object]:
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -1,9 +1,8 @@
-"""Peaks of memory: training MNIST by the command above an interpreter that has torch, and a streaming feed.
+"""Peaks of memory: training by the `fourfold` command, above an interpreter that has torch.
 
-Run with `python -m benchmarks.memory` (Linux). Each figure is of a process of its own. Training: the peak of resident
-memory (VmHWM) of `fourfold train` with its report, less that of `python -c "import torch"`. Streaming: rows of a .npy
-file read once through, in the order of training, by worker processes; the most memory that is no file's (RssAnon and
-RssShmem), of the process and its workers together. Pages of the file itself are the kernel's to keep or to drop.
+Run with `python -m benchmarks.memory` (Linux). Each figure is the peak of resident memory (VmHWM) of a process of its
+own, less that of `python -c "import torch"`. A compiler's helpers are processes of their own and are not in it. What a
+feed of data larger than memory needs is measured by `benchmarks/streaming.py`.
 """
 
 from __future__ import annotations
@@ -13,86 +12,38 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import Absent, machine, positive, save_document
+from benchmarks.harness import Absent, machine, save_document
 from benchmarks.system import peak_mib
 
-__all__ = ["main"]
+__all__ = ["LIMIT", "main", "peak_of"]
 
 LIMIT = 1.2e9 / 2**20  # MiB: the goal
+_VAE = ["vae", "--latent", "50", "--hidden", "200,200", "--activation", "tanh"]
 _TRAIN = {
-    "train vae": ["vae", "--latent", "50", "--hidden", "200,200", "--activation", "tanh"],
-    "train vae --no-report": ["vae", "--latent", "50", "--hidden", "200,200", "--activation", "tanh", "--no-report"],
-    "train iwae, 50 draws": ["iwae", "--latent", "50", "--hidden", "200,200", "--activation", "tanh", "--no-report"],
+    "train vae": _VAE,
+    "train vae --no-report": [*_VAE, "--no-report"],
+    "train vae --compile on": [*_VAE, "--no-report", "--compile", "on"],
+    "train iwae, 50 draws": ["iwae", *_VAE[1:], "--no-report"],
 }
-_WIDTH = 4096  # bytes of a row
 
 
 def _child(task: list[str]) -> None:
     """In the process that is measured: do it, and print the peak as the last line."""
     if task[0] == "torch":
         import torch  # noqa: F401
-    elif task[0] == "stream":
-        print(_streamed(Path(task[1]), int(task[2])))
-        return
-    elif task[0] == "train":
+    else:
         from fourfold.cli import main as command
 
-        if status := command(["train", *task[1:]]):
+        if status := command(task):
             raise SystemExit(status)
     print(peak_mib())
 
 
-def _streamed(path: Path, batch: int) -> float:
-    """The most memory in MiB, of this process and its workers, over one pass through the file."""
-    from contextlib import closing
-
-    from fourfold.data import Order, Split
-    from fourfold.data.feeds import Streaming
-    from fourfold.data.rows import Rows
-
-    split = Split(Rows(path))
-    order = Order(len(split), batch, 0)
-    most, over = 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.02):
-            most = max(most, _own_memory())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    with closing(Streaming(split, workers=2).batches(order, 0, order.steps(1))) as rows:
-        for _ in rows:
-            pass
-    over.set()
-    watcher.join()
-    return max(most, _own_memory())
-
-
-def _own_memory() -> float:
-    """MiB of this process and its children that are no file's."""
-    children = Path("/proc/thread-self/children")
-    pids = ["self"]
-    for task in Path("/proc/self/task").iterdir():
-        children = task / "children"
-        if children.is_file():
-            pids += children.read_text().split()
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path("/proc", pid, "status").read_text().splitlines()
-        except OSError:  # it ended meanwhile
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem")))
-    return total / 1024
-
-
 def peak_of(*task: str) -> float:
-    """Peak in MiB of a process that does this.
+    """Peak in MiB of a process that imports torch (`torch`), or does what the `fourfold` command does with the words.
 
     Raises:
         Absent: if it fails.
@@ -105,43 +56,22 @@ def peak_of(*task: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def training(data: str, epochs: str) -> dict[str, float | str]:
+def training(data: str, epochs: str, names: Sequence[str]) -> dict[str, float | str]:
     """MiB above the interpreter with torch, of each command; for one that failed, why."""
     base = peak_of("torch")
     print(f"\npeak resident memory, data {data}\n{'python, import torch':28}{base:8.0f} MiB", flush=True)
     found: dict[str, float | str] = {"import torch": base}
-    for name, words in _TRAIN.items():
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                more = [*words, "--data", data, "--epochs", epochs, "--quiet", "--out", f"{folder}/run"]
-                found[name] = peak_of("train", *more) - base
+                more = ["--data", data, "--epochs", epochs, "--quiet", "--out", f"{folder}/run"]
+                peak = peak_of("train", *_TRAIN[name], *more) - base
             except Absent as reason:
                 found[name] = str(reason)
                 print(f"{name:28}{reason}", flush=True)
                 continue
-        kept = "within" if found[name] <= LIMIT else "above"
-        print(f"{name:28}{found[name]:+8.0f} MiB  ({kept} {LIMIT:,.0f})", flush=True)
-    return found
-
-
-def streaming(mib: Sequence[int]) -> dict[str, float]:
-    """Peaks in MiB at each size of the file."""
-    import numpy as np
-
-    found: dict[str, float] = {}
-    print("\nstreaming: most memory of the process and its workers, one pass")
-    with tempfile.TemporaryDirectory() as folder:
-        for size in mib:
-            path, count = Path(folder, "rows.npy"), (size << 20) // _WIDTH
-            rows = np.lib.format.open_memmap(path, "w+", np.uint8, (count, _WIDTH))
-            draw = np.random.default_rng(0)
-            for start in range(0, count, 16_384):
-                block = rows[start : start + 16_384]
-                block[...] = draw.integers(0, 256, block.shape, np.uint8)
-            del rows
-            found[f"{size} MiB"] = peak_of("stream", str(path), "128")
-            print(f"{f'{size} MiB of rows':28}{found[f'{size} MiB']:8.0f} MiB", flush=True)
-    print(f"highest over lowest: {max(found.values()) / min(found.values()):.3f}")
+        found[name] = peak
+        print(f"{name:28}{peak:+8.0f} MiB  ({'within' if peak <= LIMIT else 'above'} {LIMIT:,.0f})", flush=True)
     return found
 
 
@@ -150,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", help="mnist needs its files; digits are always there")
     parser.add_argument("--epochs", default="1")
-    parser.add_argument("--mib", type=positive, nargs="+", default=[128, 512, 2048], help="sizes of the streamed file")
+    parser.add_argument("--only", nargs="+", choices=_TRAIN, default=list(_TRAIN), metavar="NAME")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
-    parser.add_argument("--trial", action="store_true", help="digits and a few MiB: does it run?")
+    parser.add_argument("--trial", action="store_true", help="a tenth of an epoch of digits: does it run?")
     options = parser.parse_args(arguments)
     if options.child:
         _child(options.child)
@@ -162,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("memory: absent: peaks are read from /proc, which this system has not")
         return 2
     before = machine()
-    data, epochs, mib = ("digits", "0.1", [2, 4]) if options.trial else (options.data, options.epochs, options.mib)
-    tables = {"above_torch_mib": training(data, epochs), "streaming_mib": streaming(mib)}
-    about = {"data": data, "limit_mib": LIMIT, "trial": options.trial, "machine": before, **tables}
-    save_document("memory", about, options.out)
+    data, epochs = ("digits", "0.1") if options.trial else (options.data, options.epochs)
+    found = training(data, epochs, options.only)
+    about = {"data": data, "epochs": epochs, "limit_mib": LIMIT, "trial": options.trial, "machine": before}
+    save_document("memory", {**about, "above_torch_mib": found}, options.out)
     return 0
 
 

@@ -80,6 +80,7 @@ def fourfold(
     settled: bool = True,
     held_out: int = 0,
     accelerator: str = "cpu",
+    graphs: bool = True,
     **changes: Any,
 ) -> Callable[[], float]:
     """A function that trains `steps` steps more and gives the seconds an image of them took.
@@ -87,13 +88,15 @@ def fourfold(
     All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. With
     `settled`, the process is set up as the `fourfold` command sets up its own; without, it is as a program finds it
     that calls the library. With `held_out`, the piece is an epoch that ends with a validation on so many images.
-    `changes` are arguments of the recipe.
+    Without `graphs`, a compiled step is launched kernel by kernel on a GPU as well. `changes` are arguments of the recipe.
 
     Raises:
         Absent: where it did not compile what it was to compile.
     """
     if settled:
         settle()
+    if not graphs:
+        _without_graphs()
     from fourfold.training import Job, Outcome, intervals, launch
 
     options = options_for(mode, batch_size=batch, log_steps=steps, accelerator=accelerator)
@@ -117,6 +120,18 @@ def fourfold(
     if options.compile == "on" and (off := [told for told in state.compiled.values() if told.startswith("off")]):
         raise Absent(f"compile: {off[0]}")
     return piece
+
+
+def _without_graphs() -> None:
+    """From here on in this process, what is compiled is not captured as a CUDA graph."""
+    import torch
+
+    real = torch.compile
+
+    def plainly(*arguments: Any, options: dict[str, Any], **named: Any) -> Any:
+        return real(*arguments, options={k: v for k, v in options.items() if k != "triton.cudagraphs"}, **named)
+
+    torch.compile = plainly  # type: ignore[assignment]
 
 
 def recorded_model(model: str, batch: int) -> list[Call]:

@@ -121,7 +121,7 @@ def peer(name: str, count: int) -> Callable[[], Point]:
     else:
         body, decoder = networks("dense")
         encoder = SplitHead(body)
-        run = example_loop(images, encoder, decoder, BATCH, steps)
+        run = example_loop(images, (encoder, decoder), BATCH, steps)
     spent, epoch = time.perf_counter() - start, 0
 
     def piece() -> Point:

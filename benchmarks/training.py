@@ -35,9 +35,9 @@ class Table:
 #: A piece is some tenths of a second for the slowest candidate.
 ROWS = {
     "a20": Table("VAE 784-200-200-50, batch 20", "vae", 20, 100),
-    "a100": Table("VAE 784-200-200-50, batch 100", "vae", 100, 25),
-    "a512": Table("VAE 784-200-200-50, batch 512", "vae", 512, 6),
-    "b": Table("convolutional VAE, 64×64, batch 64", "conv", 64, 2),
+    "a100": Table("VAE 784-200-200-50, batch 100", "vae", 100, 50),
+    "a512": Table("VAE 784-200-200-50, batch 512", "vae", 512, 10),
+    "b": Table("convolutional VAE, 64×64, batch 64", "conv", 64, 3),
     "c20": Table("IWAE, 50 draws, batch 20", "iwae", 20, 10, draws=50),
     "c100": Table("IWAE, 50 draws, batch 100", "iwae", 100, 2, draws=50),
     "d": Table("PixelVAE, 28×28, batch 100", "pixel_vae", 100, 1),

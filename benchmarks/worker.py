@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from importlib.metadata import version
 from typing import IO, Any
 
 from benchmarks.harness import Absent
@@ -43,7 +44,7 @@ def serve(source: IO[str], sink: IO[str]) -> None:
         return say(absent=str(reason))
     except Exception as error:
         return say(failed=_said(error))
-    say(ready={"seconds": round(time.perf_counter() - start, 2)})
+    say(ready={"seconds": round(time.perf_counter() - start, 2), **_versions()})
     for line in source:
         if line.strip() == "end":
             return say(peak_mib=peak_mib())
@@ -52,6 +53,11 @@ def serve(source: IO[str], sink: IO[str]) -> None:
         except Exception as error:
             return say(failed=_said(error))
     return None
+
+
+def _versions() -> dict[str, str]:
+    """Of what the candidate is made of."""
+    return {name: version(name) for name in ("torch", "pythae", "jax") if name in sys.modules}
 
 
 def _said(error: Exception) -> str:

@@ -65,24 +65,32 @@ class SplitHead(nn.Module):
         return self.mean(h), self.log_variance(h)
 
 
-def example(kind: Kind, batch: int, steps: int) -> Callable[[], float]:
+def example(kind: Kind, batch: int, steps: int, device: str = "cpu") -> Callable[[], float]:
     """The loop of `example_loop`, timed."""
     body, decoder = networks(kind)
-    return timed(example_loop(images_of(kind, batch).float(), SplitHead(body), decoder, batch, steps), steps * batch)
+    pair = SplitHead(body).to(device), decoder.to(device)
+    return timed(example_loop(images_of(kind, batch).float(), pair, batch, steps, device), steps * batch)
 
 
-def example_loop(images: Tensor, encoder: nn.Module, decoder: nn.Module, batch: int, steps: int) -> Callable[[], None]:
+def example_loop(
+    images: Tensor, pair: tuple[nn.Module, nn.Module], batch: int, steps: int, device: str = "cpu"
+) -> Callable[[], None]:
     """The loop of the VAE example in pytorch/examples: DataLoader, probabilities, summed loss, plain Adam, `.item()`.
 
-    Left out, in its favour: the console line every ten batches, image decoding, the continuous-Bernoulli constant.
+    `pair` is encoder and decoder, where the device is. Left out, in its favour: the console line every ten batches,
+    image decoding, the worker process that it has on a GPU.
     """
+    encoder, decoder = pair
     adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)
     labels = torch.zeros(len(images))
-    pieces = Pieces(DataLoader(TensorDataset(images, labels), batch_size=batch, shuffle=True), steps)
+    pinned = device != "cpu"
+    loader = DataLoader(TensorDataset(images, labels), batch_size=batch, shuffle=True, pin_memory=pinned)
+    pieces = Pieces(loader, steps)
 
     def piece() -> None:
         train_loss = 0.0
-        for x, _ in pieces:
+        for seen, _ in pieces:
+            x = seen.to(device)
             adam.zero_grad()
             mean, log_variance = encoder(x)
             z = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
