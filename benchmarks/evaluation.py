@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = {**budget, "batch": 2}  # pythae goes image by image
     path = {
         "batch": budget["batch"],
-        "temperatures": 2,
+        "temperatures": 2 if small else 5,
         "chains": 2 if small else options.chains,
         "leapfrog": 2 if small else options.leapfrog,
     }

@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.harness import Absent, machine, positive, save_document
 from benchmarks.ours import MODELS, options_for, prepared_for, settle
@@ -148,7 +148,7 @@ def profiled(mode: str, batch: int, steps: int, rounds: int, clocks: bool = True
             for part in {REST, DATA, *PARTS, _COMPILED}:
                 found[part].append(1e6 * clock.seconds.get(part, 0.0) / trained)
             found["the whole step"].append(1e6 * seconds / trained)
-        loop.close()
+        cast(Generator[Any], loop).close()
     medians = {part: statistics.median(times) for part, times in found.items()}
     return {"parts": {part: value for part, value in medians.items() if value}, "missing": missing}
 
@@ -189,7 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
+    parser.add_argument("--trial", action="store_true", help="one round of two steps: does it run?")
     options = parser.parse_args(arguments)
+    if options.trial:
+        options.batch, options.steps, options.rounds = 4, 2, 1
     if options.child:
         import json
 
@@ -208,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n{mode}: {reason}")
             continue
         _print(mode, tables[mode])
-    about = {"batch": options.batch, "steps": options.steps, "rounds": options.rounds}
+    about = {"batch": options.batch, "steps": options.steps, "rounds": options.rounds, "trial": options.trial}
     save_document("profile", {**about, "machine": before, "modes": tables}, options.out)
 
 
