@@ -1,8 +1,9 @@
 """One GPU: the dense VAE at batch 100 against pythae on the same GPU, the launch floor, bf16 and CUDA graphs.
 
 Run with `make bench-gpu`, or `python -m benchmarks.gpu`: one command, at most eight minutes, one JSON. It has been
-tested on the CPU alone (`--device cpu --trial`): **it has not been run on a GPU yet**. Each candidate has a process of its own; they share the GPU and take turns. A piece is 100 steps and ends when the GPU has done them. What is
-compiled is captured as a CUDA graph, as it is in training; `no graph` is the same program launched kernel by kernel.
+tested on a CPU alone (`--device cpu --trial`): **it has not been run on a GPU yet**. Each candidate has a process of
+its own; they share the GPU and take turns. A piece is 100 steps and ends when the GPU has done them. What is compiled
+is captured as a CUDA graph, as it is in training; `no graph` is the same program launched kernel by kernel.
 
 The launch floor is what the GPU takes for work of no size: as many launches of a kernel that does nothing as one eager
 step of Fourfold makes (counted), one after the other; and the same captured in a CUDA graph and replayed; and an empty

@@ -88,7 +88,8 @@ def fourfold(
     All that `fit` does for a step is in it: data order, view, trace, terms, reading the numbers, metrics.jsonl. With
     `settled`, the process is set up as the `fourfold` command sets up its own; without, it is as a program finds it
     that calls the library. With `held_out`, the piece is an epoch that ends with a validation on so many images.
-    Without `graphs`, a compiled step is launched kernel by kernel on a GPU as well. `changes` are arguments of the recipe.
+    Without `graphs`, a compiled step is launched kernel by kernel on a GPU as well. `changes` are arguments of the
+    recipe.
 
     Raises:
         Absent: where it did not compile what it was to compile.

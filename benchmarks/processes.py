@@ -101,6 +101,7 @@ class Worker:
                 self._send("end")
                 self.facts["peak_mib"] = self._answer("peak_mib")
         self._stop()
+        self._stderr.close()
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -141,31 +142,41 @@ class Worker:
 
 
 @contextlib.contextmanager
-def crew(specs: Sequence[Spec], threads: int, quiet: bool = False) -> Iterator[dict[str, Worker | str]]:
-    """All workers, built and waiting, by name; for one that is absent, why."""
+def crew(
+    specs: Sequence[Spec], threads: int, quiet: bool = False, one_by_one: bool = False
+) -> Iterator[dict[str, Worker | str]]:
+    """All workers, built and waiting, by name; for one that is absent, why.
+
+    They build side by side, or `one_by_one` where building is timed.
+    """
     found: dict[str, Worker | str] = {}
     workers: list[Worker] = []
     try:
+        start = time.monotonic()
         for spec in specs:
             if spec.absent:
                 found[spec.name] = spec.absent
-            else:
-                workers.append(Worker(spec, threads))
-                found[spec.name] = workers[-1]
-        start = time.monotonic()
+                continue
+            workers.append(Worker(spec, threads))
+            found[spec.name] = workers[-1]
+            if one_by_one:
+                _await(workers[-1], found)
         for worker in workers:
-            if not quiet:
-                print(f"  building {worker.spec.name} …", file=sys.stderr, flush=True)
-            try:
-                worker.ready()
-            except Absent as reason:
-                found[worker.spec.name] = str(reason)
+            if not one_by_one:
+                _await(worker, found)
         if not quiet:
             print(f"  {len(workers)} workers after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         yield found
     finally:
         for worker in workers:
             worker.end()
+
+
+def _await(worker: Worker, found: dict[str, Worker | str]) -> None:
+    try:
+        worker.ready()
+    except Absent as reason:
+        found[worker.spec.name] = str(reason)
 
 
 def race_processes(

@@ -138,7 +138,7 @@ def peer(name: str, count: int) -> Callable[[], Point]:
 def contest(specs: Sequence[Spec], target: float, epochs: int, threads: int) -> dict[str, dict[str, Any]]:
     """All of them in turn, an epoch at a time, until each is there or has had its epochs; told as they come."""
     found: dict[str, dict[str, Any]] = {}
-    with crew(specs, threads) as workers:
+    with crew(specs, threads, one_by_one=True) as workers:
         running = {name: worker for name, worker in workers.items() if isinstance(worker, Worker)}
         found |= {name: {"absent": why, "curve": []} for name, why in workers.items() if isinstance(why, str)}
         found |= {name: {"absent": "", "curve": [], "reached": None} for name in running}

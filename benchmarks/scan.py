@@ -54,7 +54,9 @@ def apart(batch: int, draws: int) -> float:
     jax = _jax()
     encoder, decoder = networks("dense")
     x = images_of("dense", batch, batch).float()
-    noise = torch.randn((draws, batch, LATENT) if draws else (batch, LATENT), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(
+        (draws, batch, LATENT) if draws else (batch, LATENT), generator=torch.Generator().manual_seed(0)
+    )
     loss = (bound if draws else negative_elbo)(x, noise, encoder(x), decoder)
     loss.backward()
     arrays = [jax.numpy.asarray(t.numpy()) for t in (x, noise)]
