@@ -31,6 +31,9 @@ _COLOURS = (
     "#777e88",
     "#d98fb0",
     "#a7c957",
+    "#5b3a29",
+    "#e0a458",
+    "#c9ced6",
 )
 
 
@@ -68,10 +71,10 @@ def _races(found: dict[str, Any], path: Path) -> None:
     lines = -(-len(tables) // columns)
     tall = max(sum(row["median"] is not None for row in rows) for rows in tables.values())
     figure = blank(10, lines * (0.9 + 0.24 * tall))
-    grid = figure.subplots(lines, columns, squeeze=False).flat
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes, (title, rows) in zip(grid, tables.items(), strict=False):
         _bars(axes, title, rows)
-    for axes in list(grid)[len(tables) :]:
+    for axes in grid[len(tables) :]:
         axes.set_visible(False)
     save(figure, path)
 
@@ -119,7 +122,7 @@ def _budget(found: dict[str, Any], path: Path) -> None:
 
     modes = found["modes"]
     parts = list(dict.fromkeys(p for one in modes.values() for p in one["parts"] if p != "the whole step"))
-    figure = blank(9, 1.6 + 0.45 * len(modes) + 0.1 * len(parts))
+    figure = blank(10, max(0.9 + 0.5 * len(modes), 0.4 + 0.19 * len(parts)))
     axes = figure.subplots()
     left = [0.0] * len(modes)
     for number, part in enumerate(parts):
@@ -129,36 +132,65 @@ def _budget(found: dict[str, Any], path: Path) -> None:
     tidy(axes, f"One step at batch {found['batch']}", "µs", "")
     axes.set_yticks(range(len(modes)), list(modes))
     axes.invert_yaxis()
-    axes.legend(fontsize=SMALL, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
+    axes.grid(False, axis="y")
+    figure.legend(fontsize=SMALL, frameon=False, loc="outside right upper")
     save(figure, path)
 
 
 def _memory(found: dict[str, Any], path: Path) -> None:
-    """Peaks of training above torch, and of a stream by the size of its file."""
-    from fourfold.pictures.figures import GREY, blank, save, tidy
+    """Peaks of training above torch."""
+    from fourfold.pictures.figures import GREY, INK, SMALL, blank, save, tidy
 
-    figure = blank(9, 2.6)
-    left, right = figure.subplots(1, 2)
     peaks = {k: v for k, v in found["above_torch_mib"].items() if not isinstance(v, str) and k != "import torch"}
-    left.barh(range(len(peaks)), list(peaks.values()), color=_OURS)
-    left.axvline(found["limit_mib"], color=GREY, linewidth=0.8, linestyle=":")
-    tidy(left, "Training MNIST", "MiB above the interpreter with torch", "")
-    left.set_yticks(range(len(peaks)), list(peaks))
-    stream = found["streaming_mib"]
-    right.plot(range(len(stream)), list(stream.values()), color=_OURS, marker="o")
-    tidy(right, "Streaming a file", "size of the file", "most memory (MiB)")
-    right.set_xticks(range(len(stream)), list(stream))
-    right.set_ylim(0, 1.3 * max(stream.values()))
+    figure = blank(7, 0.9 + 0.3 * len(peaks))
+    axes = figure.subplots()
+    for place, value in enumerate(peaks.values()):
+        axes.barh(place, value, color=_OURS)
+        axes.text(value, place, f" {value:.0f}", va="center", fontsize=SMALL, color=INK)
+    axes.axvline(found["limit_mib"], color=GREY, linewidth=0.8, linestyle=":")
+    axes.text(found["limit_mib"], -0.45, " goal", fontsize=SMALL, color=GREY)
+    axes.set_xlim(0, 1.12 * found["limit_mib"])
+    tidy(axes, f"Peak memory of training on {found['data']}", "MiB above an interpreter with torch", "")
+    axes.set_yticks(range(len(peaks)), list(peaks))
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    save(figure, path)
+
+
+def _streaming(found: dict[str, Any], path: Path) -> None:
+    """Speed and anonymous memory over the size of the data."""
+    from fourfold.pictures.figures import SMALL, blank, save, tidy
+
+    figure = blank(9, 3)
+    left, right = figure.subplots(1, 2)
+    kinds = list(dict.fromkeys((row["what"], row["shuffle"]) for row in found["rows"]))
+    for colour, kind in zip(_COLOURS, kinds, strict=False):
+        rows = [row for row in found["rows"] if (row["what"], row["shuffle"]) == kind]
+        size = [row["gigabytes"] for row in rows]
+        style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3, "label": ", ".join(kind)}
+        left.plot(size, [row["images_per_second"] for row in rows], **style)
+        right.plot(size, [row["RssAnon_peak_MiB"] for row in rows], **style)
+    tidy(left, "Images a second", "GB of shards", "")
+    tidy(right, "Most anonymous memory (MiB)", "GB of shards", "")
+    places = sorted({row["gigabytes"] for row in found["rows"]})
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:.0f}" for place in places], minor=False)
+        axes.set_xticks([], minor=True)
+    left.set_yscale("log")
+    right.set_ylim(bottom=0)
+    right.legend(fontsize=SMALL, frameon=False)
     save(figure, path)
 
 
 #: Kind of result → file of its picture, and who draws it.
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any], Path], None]]] = {
-    "training": ("bench_training.png", _races),
-    "evaluation": ("bench_evaluation.png", _races),
-    "profile": ("bench_budget.png", _budget),
-    "quality": ("bench_quality.png", _curves),
-    "memory": ("bench_memory.png", _memory),
+    "training": ("benchmark_training.png", _races),
+    "evaluation": ("benchmark_evaluation.png", _races),
+    "profile": ("benchmark_budget.png", _budget),
+    "quality": ("benchmark_quality.png", _curves),
+    "memory": ("benchmark_memory.png", _memory),
+    "streaming": ("benchmark_streaming.png", _streaming),
 }
 
 
