@@ -19,9 +19,9 @@ __all__ = ["SUITE", "main"]
 #: Module → its arguments here. Time to quality, streaming and the memory of importance sampling take longer: by hand.
 SUITE: dict[str, list[str]] = {
     "startup": [],
-    "training": ["--rounds", "12", "--only", "a20", "a100", "a512", "b", "c100", "d", "e"],
-    "profile_step": ["--modes", "eager", "compiled"],
-    "evaluation": [],
+    "training": ["--rounds", "10", "--only", "a20", "a100", "a512", "b", "c100", "d", "e"],
+    "profile_step": ["--rounds", "20", "--modes", "eager", "compiled"],
+    "evaluation": ["--rounds", "6"],
     "sweep": [],
     "coding": [],
     "sampling": [],

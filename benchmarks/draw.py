@@ -67,10 +67,10 @@ def _races(found: dict[str, Any], path: Path) -> None:
     from fourfold.pictures.figures import blank, save
 
     tables = {title: rows for title, rows in found["tables"].items() if any(row["median"] for row in rows)}
-    columns = 2
+    columns = min(2, len(tables))
     lines = -(-len(tables) // columns)
     tall = max(sum(row["median"] is not None for row in rows) for rows in tables.values())
-    figure = blank(10, lines * (0.9 + 0.24 * tall))
+    figure = blank(5.2 * columns, lines * (0.9 + 0.24 * tall))
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes, (title, rows) in zip(grid, tables.items(), strict=False):
         _bars(axes, title, rows)

@@ -13,7 +13,19 @@ ROOT = Path(__file__).parents[2]
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("benchmarks/ is not part of this copy", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
-from benchmarks import by_hand, evaluation, floor, gpu, loops, ours, profile_step, quality, scan, training  # noqa: E402
+from benchmarks import (  # noqa: E402
+    by_hand,
+    evaluation,
+    floor,
+    gpu,
+    loops,
+    memory,
+    ours,
+    profile_step,
+    quality,
+    scan,
+    training,
+)
 from benchmarks.harness import Absent, Candidate, Protocol, compare, ratio  # noqa: E402
 from benchmarks.processes import Spec, race_processes  # noqa: E402
 
@@ -76,6 +88,17 @@ def test_the_floor_is_all_products_of_a_step_and_no_others(kind: str) -> None:
     assert played.get_total_flops() == counter.get_total_flops()
 
 
+@pytest.mark.parametrize("name", ["all draws at once", "fourfold"])
+def test_both_estimates_of_the_nll_agree_and_are_timed(name: str) -> None:
+    from benchmarks import importance
+
+    x = loops.images_of("dense", 3, 3).float()
+    values = importance.ESTIMATES[name]()(x, 2_000)
+    # An untrained decoder is near log 2 a pixel, whatever z.
+    assert values.shape == (3,) and (values - 784 * 0.693).abs().max() < 40
+    assert evaluation.nll(name, 2, 20)() > 0 and evaluation.nll_floor(2, 20)() > 0
+
+
 def test_both_kinds_of_annealing_go_as_far_and_ours_with_no_more_products() -> None:
     path = {"batch": 2, "temperatures": 2, "chains": 2, "leapfrog": 3}
     calls = [len(floor.recorded(make(**path))) for make in (evaluation.annealed, evaluation.plain_ais)]
@@ -123,6 +146,7 @@ def test_workers_race_and_one_that_dies_is_named() -> None:
     assert "status 3" in by_name["dies"].absent and not by_name["dies"].times
 
 
+@pytest.mark.slow
 def test_training_runs_ours_beside_the_hand(tmp_path: Path) -> None:
     words = ["--trial", "--threads", "1", "--only", "a100", "--out", str(tmp_path), "--candidates"]
     training.main([*words, "by hand", "fourfold", "fourfold + validation"])
@@ -179,6 +203,7 @@ def test_the_judge_is_the_model_s_own_elbo(double: None) -> None:
     assert nats == pytest.approx(own.item(), abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_gpu_script_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = gpu.specs
 
@@ -199,11 +224,47 @@ def test_the_gpu_script_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "of an empty graph" in kept["shares"]["fourfold eager"]
 
 
+def test_what_is_compiled_can_be_left_uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(torch, "compile", lambda *arguments, **named: seen.update(named))
+    ours._without_graphs()
+    torch.compile(len, fullgraph=True, options={"triton.cudagraphs": True, "fallback_random": True})
+    assert seen == {"fullgraph": True, "options": {"fallback_random": True}}
+
+
 def test_without_a_gpu_it_says_how_to_try_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 2 and "--device cpu --trial" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+def test_memory_is_a_peak_and_a_command_that_fails_is_named() -> None:
+    assert 50 < memory.peak_of("torch") < 2_000
+    with pytest.raises(Absent, match="ended with status 2"):
+        memory.peak_of("train", "no_such_recipe", "--data", "digits")
+
+
+def test_make_bench_goes_on_where_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import __main__ as suite
+
+    def fails(words: list[str]) -> None:
+        raise RuntimeError(f"asked for {words}")
+
+    monkeypatch.setattr(suite, "SUITE", {"memory": ["--epochs", "3"], "no_such": [], "sampling": []})
+    monkeypatch.setattr(memory, "main", fails)
+    threads = torch.get_num_threads()
+    try:
+        assert suite.main(["--trial", "--out", str(tmp_path), "--only", "memory", "no_such", "sampling"]) == 1
+    finally:
+        torch.set_num_threads(threads)
+    said = capsys.readouterr()
+    assert "asked for ['--epochs', '3', '--out'" in said.err and "failed: memory" in said.out
+    assert "benchmarks/no_such.py is not there" in said.out
+    assert _kept(tmp_path)["benchmark"] == "sampling" and _kept(tmp_path)["trial"]
 
 
 def _kept(folder: Path) -> dict[str, Any]:
