@@ -22,11 +22,14 @@ SUITE: dict[str, list[str]] = {
     "training": ["--rounds", "10", "--only", "a20", "a100", "a512", "b", "c100", "d", "e"],
     "profile_step": ["--rounds", "20", "--modes", "eager", "compiled"],
     "evaluation": ["--rounds", "6"],
-    "sweep": [],
+    "sweep": ["--quick"],
     "coding": [],
     "sampling": [],
     "memory": [],
 }
+
+#: What makes a trial of one that has no `--trial`.
+_TRIALS = {"sweep": ["--members", "2", "--rounds", "1"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,15 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the JSON files (default: benchmarks/results)")
     parser.add_argument("--trial", action="store_true", help="as little work as can be: does it run?")
     options = parser.parse_args(arguments)
-    more = [*(["--out", str(options.out)] if options.out else []), *(["--trial"] if options.trial else [])]
+    out = ["--out", str(options.out)] if options.out else []
     failed, begin = [], time.monotonic()
     for name in options.only:
         if importlib.util.find_spec(f"benchmarks.{name}") is None:
             print(f"\n{name}: benchmarks/{name}.py is not there")
             continue
+        trial = _TRIALS.get(name, ["--trial"]) if options.trial else []
         start = time.monotonic()
         try:
-            importlib.import_module(f"benchmarks.{name}").main([*SUITE[name], *more])
+            importlib.import_module(f"benchmarks.{name}").main([*SUITE[name], *out, *trial])
         except (Exception, SystemExit):
             traceback.print_exc()
             failed.append(name)
