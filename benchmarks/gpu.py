@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.by_hand import ByHand
-from benchmarks.harness import Protocol, machine, positive, save_document, show, timed
+from benchmarks.harness import Candidate, Protocol, compare, machine, positive, save_document, show, timed
 from benchmarks.loops import LATENT, LEARNING_RATE, images_of
 from benchmarks.ours import options_for, prepared_for
 from benchmarks.processes import Spec, race_processes
@@ -177,19 +177,45 @@ def specs(device: str, batch: int, steps: int, count: int) -> list[Spec]:
 
 
 def sweep(device: str, trial: bool, deadline: float) -> object:
-    """The 64-model sweep, where `benchmarks/sweep.py` has a function `gpu(device, models, trial)` for it."""
+    """64 models of 64-64-10 at batch 64 as one program, plain and compiled, against one after another."""
     if time.monotonic() > deadline:
         return "left out: the time is up"
     if importlib.util.find_spec("benchmarks.sweep") is None:
         return "benchmarks/sweep.py is not there"
-    from benchmarks import sweep as module  # pyright: ignore[reportAttributeAccessIssue]
-
-    if not hasattr(module, "gpu"):
-        return "benchmarks/sweep.py has no function gpu"
     try:
-        return module.gpu(device=device, models=4 if trial else 64, trial=trial)
+        return _swept(importlib.import_module("benchmarks.sweep"), device, 3 if trial else 64, trial)
     except Exception as error:  # what was measured before is to be written whatever becomes of this
         return f"{type(error).__name__}: {error}"
+
+
+def _swept(module: Any, device: str, count: int, trial: bool) -> object:
+    from fourfold.training import Training, launch
+
+    steps = 2 if trial else 20
+    training = Training(epochs=10**6, batch_size=64, quiet=True, compile="off", log_steps=10**6, accelerator=device)
+    fabric, data = launch(training), module.digits(64)
+    jobs = [module.jobs_of(data, module.SMALL, n, training) for n in (1, count, count)]
+
+    def waited(run: Callable[[], object], share: float) -> Callable[[], float]:
+        """The whole of a piece, until the device is done; of all models, a step."""
+
+        def piece() -> float:
+            start = time.perf_counter()
+            run()
+            _settled(device)
+            return (time.perf_counter() - start) * share
+
+        return piece
+
+    alone = module.one_after_another(jobs[0][0], count, fabric, steps)
+    field = [Candidate("one after another", waited(alone, count / steps))]
+    for name, some, compiled in (("together", jobs[1], False), ("together, compiled", jobs[2], True)):
+        if not (trial and compiled):
+            field.append(Candidate(name, waited(module.as_one(some, fabric, steps, compiled), 1 / steps)))
+    protocol = Protocol(1 if trial else 10, 1, f"us/step of {count}", 1e6)
+    rows = compare(field, ["one after another"], protocol)
+    show(f"{count} models of 64-64-10, batch 64, {device}", rows, ["one after another"], protocol)
+    return [asdict(row) for row in rows]
 
 
 def _switches(medians: dict[str, float]) -> list[dict[str, object]]:
@@ -243,7 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name:24}" + "".join(f"  {100 * value:6.1f} % {what}" for what, value in share.items()))
     switches = _switches(medians)
     swept = sweep(options.device, trial, start + 60 * options.minutes)
-    print(f"\nsweep of 64 models: {swept}")
+    if isinstance(swept, str):
+        print(f"\nsweep of 64 models: {swept}")
     about: dict[str, Any] = {"device": options.device, "trial": trial, "launches": count, "shares": shares}
     about |= {"switches": switches, "sweep": swept}
     about |= {"seconds": round(time.monotonic() - start), "workers": facts, "machine": before}
