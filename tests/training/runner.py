@@ -3,7 +3,8 @@
 With a step given, the process kills itself with SIGKILL in the middle of it; with the option ``dies``, only the one of
 that rank; with ``stuck``, the others then wait for ever without looking at the connection. The option ``duel`` trains
 the recipe of turns.py, ``codes`` a VQ-VAE, ``ladder`` a ladder VAE with batch normalisation; ``clocks`` gives each
-process a clock of its own; ``identity`` puts a compiler that changes nothing in the place of the real one.
+process a clock of its own; ``identity`` puts a compiler that changes nothing in the place of the real one, on this
+rank or on ``all``; on the others one that does not work.
 """
 
 import json
@@ -46,8 +47,9 @@ def main(folder: str, die_at: int, options: dict[str, object]) -> None:
     if options.pop("clocks", False):
         pace, ticks = 1.0 + int(os.environ.get("LOCAL_RANK", "0")), count()
         loop.time = SimpleNamespace(monotonic=lambda: pace * next(ticks))  # type: ignore[assignment]
-    if options.pop("identity", False):
-        torch.compile = lambda made, **how: made  # type: ignore[assignment]
+    if (which := options.pop("identity", None)) is not None:
+        here = which == os.environ.get("LOCAL_RANK", "0") or which == "all"
+        torch.compile = lambda made, **how: made if here else None  # type: ignore[assignment,return-value]
     if (Path(folder) / "run.json").exists():
         resume(folder, trust=("turns",))
         return

@@ -11,7 +11,7 @@ import torch
 
 import fourfold as ff
 from fourfold.runs import resume
-from fourfold.training import program
+from fourfold.training import load_tensors, program
 from tests.training.test_loop import DIGITS, GOLDEN, SMALL
 from tests.training.test_processes import OPTIONS, check_equal, metrics, start, weights
 
@@ -77,8 +77,17 @@ def test_stages_and_players_have_programs_of_their_own(tmp_path: Path, identity:
 
 def test_two_processes_train_the_same_compiled(tmp_path: Path) -> None:
     start(tmp_path / "one", OPTIONS)
-    start(tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": True})
+    start(tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": "all"})
     check_equal(tmp_path / "one", tmp_path / "two")
+
+
+def test_where_one_process_cannot_none_does(tmp_path: Path) -> None:
+    """Else they would wait for each other: gradients are shared in another way then."""
+    start(tmp_path / "one", OPTIONS)
+    start(tmp_path / "two", {**OPTIONS, "devices": 2, "accelerator": "cpu", "compile": "on", "identity": "0"})
+    check_equal(tmp_path / "one", tmp_path / "two")
+    state = load_tensors(tmp_path / "two" / "checkpoints" / "last.safetensors")[1]
+    assert state["compiled"] == {"": "off: not possible here (another process cannot)"}
 
 
 def test_what_cannot_be_compiled_is_done_plainly_and_said(
@@ -269,3 +278,10 @@ print(fitted(ff.Recipe(model, Restless()), "on", epochs=1).outcome.compiled[""])
 """
     )
     assert "no tensor changes" in printed
+
+
+def test_it_is_said_that_it_takes_a_while(
+    tmp_path: Path, identity: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    ff.fit(SMALL, DIGITS, out=tmp_path / "r", epochs=1, compile="on")
+    assert capfd.readouterr().err.count("compile: compiling the step, once") == len(identity) == 1

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..plan import Player, Stage
+from .kernel import Kernel
 from .meter import Meter
 from .optimisers import make_optimiser
 from .options import Training
@@ -43,8 +44,9 @@ class Actor:
             else make_optimiser(self.parameters, options, player.lr, player.betas)
         )
         self.take_turn()  # the engine synchronises what is trained: nothing else may look trainable to it
-        self.wrapped, self.optimiser = fabric.setup(step, self.raw_optimiser)
+        self.wrapped, _ = fabric.setup(step, self.raw_optimiser)
         self.leave()
+        self.kernel = Kernel(self.raw_optimiser)
         self.program = Program(step, self.wrapped, self.parameters, options, fabric)
         self.meter = Meter(options.log_steps, fabric.device)
 
@@ -69,7 +71,7 @@ class Actor:
                 group["lr"] = options.lr * self.player.lr * factor
         if options.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
-        (self.raw_optimiser if self.program.bare else self.optimiser).step()
+        self.kernel.step()
         self.spend()
 
     def norm(self) -> torch.Tensor:

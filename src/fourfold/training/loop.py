@@ -96,11 +96,12 @@ class _Loop:
             self._take_up()
         self.log.cut(self.state.step)
         started, before = time.monotonic(), self.state.seconds
-        for actor in self._actors():
-            actor.step.train()
         shard = (self.fabric.global_rank, self.fabric.world_size)
         progress = Progress(self.order, self.steps, self.state.step, quiet=self.job.quiet or not self.main)
         rows = self.feed.batches(self.order, self.state.step, self.steps, shard)
+        for actor in self._actors():
+            actor.step.train()
+            actor.program.tell = progress.say
         with progress, Interrupts() as interrupts, closing(rows):
             for stop in self._intervals():
                 with self.generator:
@@ -108,7 +109,7 @@ class _Loop:
                         self._advance(*next(rows))
                         progress.advance()
                     self.state.seconds = before + time.monotonic() - started
-                    self._tell(progress)
+                    self._record()
                     if self.state.step == stop:
                         self._boundary(progress)
                 if self._agreed(interrupts.asked) or self.state.stopped_early:
@@ -188,14 +189,11 @@ class _Loop:
         actor.step.model.after_step(summary)
         actor.step.objective.after_step(summary)
 
-    def _tell(self, progress: Progress) -> None:
-        """What was found out about compiling, once; a run that is resumed keeps to it."""
+    def _record(self) -> None:
+        """What was found out about compiling: a run that is resumed keeps to it."""
         for actor in self._actors():
-            if actor.program.said or self.options.compile == "on":
+            if actor.program.told or self.options.compile == "on":
                 self.state.compiled[actor.mark] = actor.program.decided
-            if actor.program.said:
-                progress.say(actor.program.said)
-                actor.program.said = ""
 
     def _boundary(self, progress: Progress) -> None:
         """Reads the interval's numbers, validates at the end of an epoch, logs, and saves if it is time."""

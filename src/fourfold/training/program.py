@@ -3,7 +3,7 @@
 __all__ = ["COMPILE", "Program"]
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from types import FunctionType
@@ -25,6 +25,8 @@ _WORTH = 120.0  # seconds of plain steps still to come, for which it is worth to
 _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the next ones are measured
 _GAIN = 1.05
 _OFTEN = 4
+_CODE = ("BUILTIN_MATCH", "CLASS_MATCH", "CLOSURE_MATCH", "FUNCTION_MATCH", "MODULE_MATCH", "TYPE_MATCH")
+_MODULES = ("DICT_NOT_CONTAINS", "DUPLICATE_INPUT", "EMPTY_NN_MODULE_HOOKS_DICT", "NOT_PRESENT_IN_GENERIC_DICT")
 
 
 @final
@@ -33,7 +35,7 @@ class Program:
 
     Compiled, the whole of it (view, model, objective, backward) is one program of tensors: noise is drawn outside, as
     the plain step draws it, so that both see the same numbers and their results differ by rounding alone. What cannot
-    be compiled, for want of a compiler or because of the model, is done plainly, and ``said`` tells why.
+    be compiled, for want of a compiler or because of the model, is done plainly, and ``tell`` is told why.
 
     ``"auto"`` measures plain steps, which are steps of training like any other, and compiles where more than two
     minutes of them are to come; it then measures compiled ones, and keeps what is faster.
@@ -48,7 +50,8 @@ class Program:
     Attributes:
         decided: ``"on"`` or ``"off"``, and after a colon why; empty as long as nothing is decided. A run that is
             resumed puts its former decision here.
-        said: what a user is to be told of it, once.
+        tell: takes the lines that a user is to read, when they are due.
+        told: whether it was found out in this run what ``decided`` says.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class Program:
         self.step, self.wrapped, self.parameters, self.fabric = step, wrapped, parameters, fabric
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
-        self.decided, self.said = "" if options.compile == "auto" else options.compile, ""
+        self.decided, self.told = "" if options.compile == "auto" else options.compile, False
+        self.tell: Callable[[str], None] = lambda text: None
         self._compiled: Callable[..., _Outputs] | None = None
         self._requests: tuple[Request, ...] = ()
         self._plain = self._seconds = 0.0
@@ -89,14 +93,19 @@ class Program:
 
     def _fast(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int) -> Tensor:
         tensors: tuple[Tensor, ...] | None = None
+        cause, first = "", self._compiled is None
         try:
             if self._compiled is None:
+                self.tell("compile: compiling the step, once for this run, for some seconds or a minute")
                 self._requests, self._compiled = self._asked(raw, labels, noise), _compiled(self.step, self.parameters)
             tensors = tuple(noise.draw(request) for request in self._requests)
             gradients, numbers, self.step.summary = self._called(self._compiled, raw, labels, tensors)
         except Exception as error:  # whatever the compiler cannot do the plain step can, or tells what is wrong
-            self.decided = f"off: not possible here ({_cause(error)})"
-            self.said = f"compile: {self.decided}; going on without"
+            gradients, numbers, cause = (), torch.zeros(0), _cause(error)
+        if first and self.fabric.world_size > 1:
+            cause = self._of_all(cause)
+        if cause:
+            self._decided(f"off: not possible here ({cause})", "; going on without")
             self._compiled = None
             return self._slow(raw, labels, noise if tensors is None else Replay(tensors), share, left)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -144,6 +153,12 @@ class Program:
         """Rows of real numbers in the run's precision, as the engine hands them over."""
         return raw.to(torch.get_default_dtype()) if raw.is_floating_point() else raw
 
+    def _of_all(self, cause: str) -> str:
+        """Processes compile all or none: they share their gradients in another way then."""
+        failed = torch.tensor(float(bool(cause)), device=self.fabric.device)
+        others = bool(self.fabric.all_reduce(failed, reduce_op="sum") > 0)
+        return cause or ("another process cannot" if others else "")
+
     def _shared(self) -> None:
         """The mean gradient over processes, in one message."""
         held = [p.grad for p in self.parameters if p.grad is not None]
@@ -173,13 +188,16 @@ class Program:
             ratio = self._plain / each
             faster = ratio >= _GAIN
             said = f"{1e3 * each:.2f} ms a step compiled, {1e3 * self._plain:.2f} plain"
-            self.decided = f"{'on' if faster else 'off'}: {said}"
-            self.said = f"compile: {self.decided}"
+            self._decided(f"{'on' if faster else 'off'}: {said}")
             self._compiled = self._compiled if faster else None
         elif each * left < _WORTH:
             self.decided = f"off: about {each * left:.0f} seconds to come, too few for a compiler"
         else:
             self._plain = each
+
+    def _decided(self, decided: str, and_so: str = "") -> None:
+        self.decided, self.told = decided, True
+        self.tell(f"compile: {decided}{and_so}")
 
     def _clock(self) -> float:
         if self.fabric.device.type == "cuda" and self._steps in (_SKIPPED, _SKIPPED + _TIMED):
@@ -198,7 +216,13 @@ def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outp
     own = FunctionType(program.__code__.replace(), program.__globals__, closure=program.__closure__)
     graphs = {"triton.cudagraphs": True} if parameters[0].is_cuda else {}
     # A user's dropout draws from torch's generator, keyed by step: it is to draw the same when compiled.
-    return torch.compile(own, fullgraph=True, dynamic=False, options={"fallback_random": True, **graphs})
+    options = {"fallback_random": True, "guard_filter_fn": _may_change, **graphs}
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
+
+
+def _may_change(guards: Sequence[Any]) -> list[bool]:
+    """Values may change from step to step; code, and which modules there are, do not: to look costs a twentieth."""
+    return [guard.guard_type not in (*_CODE, *_MODULES) for guard in guards]
 
 
 def _cause(error: Exception) -> str:
