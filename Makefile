@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread per test process, no window, and no state left over from the caller's shell.
 TIDY := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: demo test test-all check docs bench clean
+.PHONY: demo test test-all check docs bench bench-gpu bench-pictures clean
 
 demo: .venv/.ready
 	$(BIN)/fourfold train vae --data digits --epochs 200
@@ -33,8 +33,16 @@ docs: .venv/.ready
 	$(TIDY) $(BIN)/sphinx-build -q -E -W --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
+# Ten minutes on two quiet cores. FOURFOLD_BENCH_PYTHON names an interpreter that has the peers: benchmarks/README.md.
 bench: .venv/.ready
 	$(BIN)/python -m benchmarks
+
+# Eight minutes at most, on the first GPU; one JSON in benchmarks/results.
+bench-gpu: .venv/.ready
+	$(BIN)/python -m benchmarks.gpu
+
+bench-pictures: .venv/.ready
+	$(BIN)/python -m benchmarks.draw
 
 clean:
 	rm -rf .venv build dist docs/_build docs/api docs/recipes .coverage .hypothesis .import_linter_cache .pytest_cache .ruff_cache

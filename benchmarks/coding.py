@@ -145,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--binary", type=positive, default=1_000, help="binary images")
     parser.add_argument("--grey", type=positive, default=200, help="8-bit images")
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
+    parser.add_argument("--trial", action="store_true", help="one round of a few images: does it run?")
     options = parser.parse_args(arguments)
+    if options.trial:
+        options.rounds, options.binary, options.grey = 1, 4, 2
     torch.set_num_threads(options.threads)
     protocol, before = Protocol(rounds=options.rounds, warmup=1), machine(options.threads)
     grey, name = images(_TRAINED)
@@ -161,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(title, tables[title], BASES, protocol)
         for row, speed in speeds[title].items():
             print(f"{row}: {speed['images_per_s']:,.0f} images/s, {speed['mb_per_s']:.2f} MB/s")
-    about = {"data": name, "images": [options.binary, options.grey], "rates": speeds, "machine": before}
-    save("coding", tables, protocol, about, options.out)
+    about = {"data": name, "images": [options.binary, options.grey], "rates": speeds}
+    save("coding", tables, protocol, {**about, "trial": options.trial, "machine": before}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Run candidates interleaved in one process and compare the medians of their times.
+"""Run candidates interleaved and compare their times, round by round.
 
 On a shared machine the clock drifts by tens of percent from one minute to the next, so two programs timed one after
-the other say little. Here every round runs every candidate once, in an order that rotates; what is read is the ratio
-of two medians, with a bootstrap interval over *rounds* (a round keeps its members together, so that a slow minute
-counts on both sides of the ratio).
+the other say little. Here every round runs every candidate once, in an order that rotates; what is read is the median
+over rounds of the ratio of two times of the *same* round, so that a slow minute counts on both sides of it, with a
+bootstrap interval over rounds.
 
 What it is not: a profiler, nor a judge of times below a millisecond.
 """
@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = [
+    "HERE",
     "Absent",
     "Candidate",
     "Protocol",
@@ -37,6 +38,7 @@ __all__ = [
     "race",
     "ratio",
     "save",
+    "save_document",
     "show",
     "timed",
 ]
@@ -45,7 +47,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Absent(Exception):
-    """A candidate cannot run here; the message says why and what to do."""
+    """A candidate cannot run here, or not to the end; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio of medians, above 1 when the candidate is faster than its base, with its 95 % bootstrap interval."""
+    """A median of ratios, above 1 when the candidate is faster than its base, with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -126,8 +128,12 @@ def positive(text: str) -> int:
     return value
 
 
-def race(candidates: Sequence[Candidate], protocol: Protocol) -> dict[str, list[float]]:
+def race(
+    candidates: Sequence[Candidate], protocol: Protocol, lost: dict[str, str] | None = None
+) -> dict[str, list[float]]:
     """Run the candidates round robin; the costs of the rounds after warm-up, in the protocol's unit.
+
+    One that raises `Absent` in a round has no costs at all; why is put into `lost`, and the others go on.
 
     Example:
         >>> costs = iter([9.0, 9.0, 1.0, 2.0])  # the first round is the warm-up
@@ -143,40 +149,46 @@ def race(candidates: Sequence[Candidate], protocol: Protocol) -> dict[str, list[
         # Rotated, so that nobody always inherits the caches and the hot threads of the same neighbour.
         first = number % max(len(runners), 1)
         for name, run in runners[first:] + runners[:first]:
-            cost = run()
+            try:
+                cost = run()
+            except Absent as reason:
+                if lost is None:
+                    raise
+                lost[name] = str(reason)
+                del costs[name]
+                runners = [runner for runner in runners if runner[0] != name]
+                continue
             if number >= protocol.warmup:
                 costs[name].append(cost * protocol.scale)
     return costs
 
 
 def ratio(base: Sequence[float], other: Sequence[float], resamples: int = 4000, seed: int = 0) -> Ratio:
-    """median(base) / median(other), with the 95 % percentile interval of a bootstrap over rounds (Efron, 1979).
+    """Median over rounds of base / other, with the 95 % percentile interval of a bootstrap over rounds (Efron, 1979).
 
     Example:
-        >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+        >>> ratio([2.0, 6.0, 2.0], [1.0, 3.0, 1.0])
         Ratio(value=2.0, low=2.0, high=2.0)
     """
     if len(base) != len(other) or not base:
         raise ValueError(f"ratio: wanted the same rounds of base and other, got {len(base)} and {len(other)}")
     draw = random.Random(seed)
-    pairs = list(zip(base, other, strict=True))
-    values = []
-    for _ in range(resamples):
-        sample = draw.choices(pairs, k=len(pairs))
-        values.append(statistics.median(b for b, _ in sample) / statistics.median(o for _, o in sample))
-    values.sort()
-    low, high = values[int(0.025 * resamples)], values[int(0.975 * resamples)]
-    return Ratio(statistics.median(base) / statistics.median(other), low, high)
+    each = [b / o for b, o in zip(base, other, strict=True)]
+    values = sorted(statistics.median(draw.choices(each, k=len(each))) for _ in range(resamples))
+    return Ratio(statistics.median(each), values[int(0.025 * resamples)], values[int(0.975 * resamples)])
 
 
 def compare(candidates: Sequence[Candidate], bases: Sequence[str], protocol: Protocol) -> list[Row]:
     """Race the candidates and set each against those named in `bases` (a base that is absent gives no ratio)."""
-    costs = race(candidates, protocol)
+    lost: dict[str, str] = {}
+    costs = race(candidates, protocol, lost)
     rows = []
     for c in candidates:
         times = tuple(costs.get(c.name, ()))
         speedup = {base: ratio(costs[base], times) for base in bases if times and base in costs}
-        rows.append(Row(c.name, c.absent, statistics.median(times) if times else None, times, speedup))
+        rows.append(
+            Row(c.name, c.absent or lost.get(c.name, ""), statistics.median(times) if times else None, times, speedup)
+        )
     return rows
 
 
@@ -205,7 +217,7 @@ def machine(threads: int | None = None) -> dict[str, object]:
         "threads": threads,
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-    for package in ("torch", "pythae", "fourfold"):
+    for package in ("torch", "fourfold"):
         try:
             info[package] = version(package)
         except PackageNotFoundError:
@@ -218,20 +230,19 @@ def save(
     name: str, tables: dict[str, list[Row]], protocol: Protocol, about: dict[str, object], folder: Path | None
 ) -> Path:
     """Write one dated JSON with every time of every round (default folder: `results/` beside this file)."""
+    rows = {title: [asdict(row) for row in rows] for title, rows in tables.items()}
+    return save_document(name, {"protocol": asdict(protocol), **about, "tables": rows}, folder)
+
+
+def save_document(name: str, content: dict[str, object], folder: Path | None) -> Path:
+    """Write one dated JSON: all or nothing of it."""
     target = HERE / "results" if folder is None else folder
     target.mkdir(parents=True, exist_ok=True)
     now = datetime.now().astimezone()
-    document = {
-        "benchmark": name,
-        "date": now.isoformat(timespec="seconds"),
-        "protocol": asdict(protocol),
-        **about,
-        "tables": {title: [asdict(row) for row in rows] for title, rows in tables.items()},
-    }
     path = target / f"{now:%Y-%m-%d-%H%M%S}-{name}.json"
-    text = json.dumps(_rounded(document), indent=1)
+    document = {"benchmark": name, "date": now.isoformat(timespec="seconds"), **content}
     partial = path.with_suffix(".part")
-    partial.write_text(text + "\n")
+    partial.write_text(json.dumps(_rounded(document), indent=1) + "\n")
     partial.replace(path)
     print(f"\nwritten: {path.relative_to(HERE.parent) if path.is_relative_to(HERE.parent) else path}")
     return path

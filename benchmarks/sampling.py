@@ -83,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tried", type=positive, default=7, help="pixels of the naive loop; a divisor of 784")
     parser.add_argument("--draws", type=positive, default=20, help="of z, at which the images are scored")
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
+    parser.add_argument("--trial", action="store_true", help="one round of two images: does it run?")
     options = parser.parse_args(arguments)
+    if options.trial:
+        options.rounds, options.images, options.layers, options.filters, options.draws = 1, 2, 1, 4, 2
     if _PIXELS % options.tried:
         parser.error(f"--tried: wanted a divisor of {_PIXELS}, got {options.tried}")
     torch.set_num_threads(options.threads)
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     once, each = (timed(p, options.images) for p in scores(*sizes.values(), options.draws))
     scored = compare([Candidate("x once", once), Candidate(EACH, each)], [EACH], protocol)
     show(f"{options.images} images of 28×28 scored at {options.draws} draws of z", scored, [EACH], protocol)
-    sizes |= {"tried": options.tried, "draws": options.draws}
+    sizes |= {"tried": options.tried, "draws": options.draws, "trial": options.trial}
     save("sampling", {"sampling": rows, "scoring": scored}, protocol, {**sizes, "machine": before}, options.out)
 
 

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=9)
     parser.add_argument("--out", type=Path, help="folder of the JSON (default: benchmarks/results)")
+    parser.add_argument("--trial", action="store_true", help="one round: does it run?")
     options = parser.parse_args(arguments)
-    protocol = Protocol(rounds=options.rounds, warmup=1, unit="ms", scale=1e3)
+    protocol = Protocol(1 if options.trial else options.rounds, warmup=1, unit="ms", scale=1e3)
     before = machine()
     field = [
         candidate(BASE, lambda: answer([sys.executable, "-c", "pass"])),
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     rows = compare(field, [BASE], protocol)
     show("start-up", rows, [BASE], protocol)
-    save("startup", {"start-up": rows}, protocol, {"machine": before}, options.out)
+    save("startup", {"start-up": rows}, protocol, {"trial": options.trial, "machine": before}, options.out)
 
 
 if __name__ == "__main__":

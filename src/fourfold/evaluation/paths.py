@@ -88,7 +88,9 @@ class PriorPath(Path):
         def score(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             trace = self.model.at(part.x, self._unpacked(z), part.c, q=False, mask=part.mask)
             likelihood = trace.log_likelihood
-            return trace.log_joint - likelihood, likelihood, likelihood
+            # Not log p(x, z) less the likelihood: the gradient of that goes back through the decoder for nothing.
+            start = torch.stack([level.log_p for level in trace.levels]).sum(0)
+            return start, likelihood, likelihood
 
         return score
 
