@@ -1,5 +1,6 @@
 """A sweep's members are the runs trained alone; what it is and what it found stand in its folder."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_nobody_else_trains_it_meanwhile(tmp_path: Path) -> None:
         pass
 
 
+def test_a_disk_without_locks_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    home = SweepFolder.create(tmp_path / "s", "s", {})
+    with home.held(whole=True):
+        pass
+
+
 def test_a_record_gives_its_grid_again() -> None:
     network = ff.own(nn.Linear, 64, 4)
     made = Grid(
@@ -159,6 +172,7 @@ def test_a_record_gives_its_grid_again() -> None:
         ({"beta": [1.0]}, {"processes": 0}, "processes"),
         ({"beta": [1.0]}, {"devices": 2}, "devices: each member has one"),
         ({"hidden": [(8,), [8]]}, {}, "hidden"),
+        ({"hidden": [(8,), (10,) * 80]}, {}, "grid: a member's folder has its values as its name, at most 200 letters"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -19,6 +19,7 @@ from .results import show_sweep
 
 if TYPE_CHECKING:
     from ..runs import Swept
+    from ..runs.grid import Grid
     from ..runs.sweeping import Listener
 
 _NOT_HERE = {
@@ -91,7 +92,7 @@ def _start(recipe: RecipeFunction, given: argparse.Namespace, rest: list[str]) -
     made = Grid(recipe, axes, _seeds(given.seeds), only(said, recipe.signature), training)
     where = {key: said.get(key) for key in ("split", "data_dir", "size")}
     data = load(said.get("data") or "digits", **where)  # type: ignore[arg-type]
-    processes = _processes(given, len(made.trials))
+    processes = _processes(given, made)
     home = start(made, data, given.out, vectorize=choice(given.vectorize, TOGETHER, "--vectorize"), processes=processes)
     with _Bar(given.quiet, str(home.path)) as bar:
         found = finish(home, made, data, share=share, processes=processes, listener=bar.listener())
@@ -103,7 +104,7 @@ def _resume(given: argparse.Namespace) -> int:
 
     share = _share(given.share)
     home, made, data = open_sweep(given.resume, trust=trusted(given.trust))
-    processes = _processes(given, len(made.trials))
+    processes = _processes(given, made)
     with _Bar(given.quiet, str(home.path)) as bar:
         found = finish(home, made, data, share=share, processes=processes, listener=bar.listener())
     return _told(found, given.quiet)
@@ -173,13 +174,13 @@ def _share(text: str | None) -> tuple[int, int]:
     return int(found[1]) - 1, int(found[2])
 
 
-def _processes(given: argparse.Namespace, members: int) -> int:
+def _processes(given: argparse.Namespace, made: "Grid") -> int:
     import torch
 
     if given.processes is not None and given.processes < 1:
         raise ValueError(f"--processes: wanted at least 1, got {given.processes}.")
-    most = torch.cuda.device_count() or torch.get_num_threads()
-    return given.processes or max(1, min(most, members))
+    gpus = 0 if made.training.accelerator == "cpu" else torch.cuda.device_count()
+    return given.processes or max(1, min(gpus or torch.get_num_threads(), len(made.trials)))
 
 
 class _Bar:

@@ -17,6 +17,7 @@ from ..plan import Plan, RecipeFunction
 from ..training import Training
 from .trust import network_of, recipe_of
 
+_LONGEST = 200  # letters of a folder's name; systems of files allow 255 bytes
 #: Options that all members of a sweep share.
 _SHARED = ("accelerator", "checkpoint_seconds", "devices", "precision", "quiet", "workers")
 
@@ -90,7 +91,13 @@ class Grid:
         if not self.seeds:
             raise ValueError("seeds: wanted at least one.")
         _all_different("seeds", self.seeds, self.seeds)
-        _all_different("grid: names of folders", [trial.name for trial in self.trials], [t.name for t in self.trials])
+        names = [trial.name for trial in self.trials]
+        _all_different("grid: names of folders", names, names)
+        if len(longest := max(names, key=len)) > _LONGEST:
+            raise ValueError(
+                f"grid: a member's folder has its values as its name, at most {_LONGEST} letters, got {longest!r}. "
+                "Leave out axes with one value (give these as arguments), or vary fewer of them."
+            )
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -144,9 +151,11 @@ def _worded(value: Any) -> str:
 
 
 def _all_different(what: str, keys: Sequence[Any], values: Sequence[Any]) -> None:
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise ValueError(f"{what}: {values[i]!r} is there twice. Name each once.")
+    met: set[Any] = set()
+    for key, value in zip(keys, values, strict=True):
+        if key in met:
+            raise ValueError(f"{what}: {value!r} is there twice. Name each once.")
+        met.add(key)
 
 
 def grid_of(record: Mapping[str, Any], trust: tuple[str, ...] = ()) -> Grid:

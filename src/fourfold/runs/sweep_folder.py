@@ -75,10 +75,12 @@ class SweepFolder:
         with (self.path / "lock").open("a") as file:
             try:
                 fcntl.flock(file, (fcntl.LOCK_EX if whole else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except OSError:
+            except (BlockingIOError, PermissionError):
                 raise RunError(
                     f"{self.path}: another process is training this sweep. Wait for it, or stop it first."
                 ) from None
+            except OSError:  # a disk without locks
+                pass
             yield
 
     def freeze(self, trial: str, reason: str) -> None:

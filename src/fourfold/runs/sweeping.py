@@ -22,6 +22,7 @@ from .swept import Swept, read_sweep
 from .unfinished import warn_of_unfinished
 
 _AT_ONCE = 1024  # members that are built at once
+_MANNER: dict[str, Any] = {"vectorize": "auto", "processes": 1, "listener": None}
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,6 @@ def sweep(
     *,
     seeds: int | Sequence[int] = 1,
     out: str | Path | None = None,
-    vectorize: str = "auto",
-    processes: int = 1,
-    listener: Listener | None = None,
     **options: Any,
 ) -> Swept:
     """Trains every combination of some arguments and options with every seed, those of one shape as one program.
@@ -67,11 +65,10 @@ def sweep(
         grid: values by the name of an argument of the recipe, or of an option of training such as ``lr``.
         seeds: how many, from 0; or which.
         out: the folder of the sweep, new or empty; by default ``runs/sweep-<recipe>-<data>-<number>``.
-        vectorize: auto: measured, and chosen by it; on: stacked whatever it costs; off: one after another.
-        processes: how many share the work, each with its part of the machine's threads or its GPU; more than one needs
-            data that fourfold can load by name or path.
-        listener: who is told of progress.
-        options: fields of ``Training``, the same for all members.
+        options: fields of ``Training``, the same for all members; and ``vectorize`` (auto: measured, and chosen by it;
+            on: stacked whatever it costs; off: one after another), ``processes`` (how many share the work, each with
+            its part of the machine's threads or its GPU; more than one needs data that fourfold can load by name or
+            path), ``listener`` (who is told of progress).
 
     Raises:
         TypeError, ValueError: for wrong arguments or data; nothing is written then.
@@ -85,6 +82,7 @@ def sweep(
         ...     [row["beta"] for row in made.rows]
         [1.0, 1.0, 4.0, 4.0]
     """
+    vectorize, processes, listener = (options.pop(name, usual) for name, usual in _MANNER.items())
     plan = recipe if isinstance(recipe, Plan) else None
     function = plan.recipe if plan else recipe
     if not isinstance(function, RecipeFunction):

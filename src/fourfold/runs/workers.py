@@ -18,6 +18,7 @@ import torch
 
 from ..training import Interrupts
 from .folder import RunError
+from .sweep_folder import SweepFolder
 from .sweeping import Listener
 
 _EVERY = 0.2  # seconds between two reports of steps
@@ -101,9 +102,11 @@ def _end_with(pipe: int) -> None:
 
 
 def _start(home: Path, share: tuple[int, int], i: int, processes: int) -> "subprocess.Popen[str]":
-    words = ["sweep", "--resume", str(home), "--share", f"{share[0] + 1}/{share[1]}", "--worker", str(processes)]
+    gpus = 0 if SweepFolder(home).record()["training"]["accelerator"] == "cpu" else torch.cuda.device_count()
+    beside = -(-processes // gpus) if gpus else processes  # how many share one memory
+    words = ["sweep", "--resume", str(home), "--share", f"{share[0] + 1}/{share[1]}", "--worker", str(beside)]
     own = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}
-    if gpus := torch.cuda.device_count():
+    if gpus:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         own["CUDA_VISIBLE_DEVICES"] = seen[i % len(seen)]
     return subprocess.Popen(
