@@ -37,7 +37,7 @@ PARTS = {
     "backward": ("torch:Tensor.backward", "torch:autograd.grad"),
     "optimiser": ("fourfold.training.course:Actor.update",),
     "numbers of a step kept": ("fourfold.training.meter:Meter.add",),
-    "numbers read, metrics.jsonl": ("fourfold.training.loop:_Loop._boundary",),
+    "numbers read, metrics.jsonl": ("fourfold.training.loop:Loop._boundary",),
     "gradient: around forward and backward": ("fourfold.training.program:Program.gradient",),
 }
 _INSIDE = tuple(PARTS)[:6]
