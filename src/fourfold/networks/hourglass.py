@@ -77,11 +77,15 @@ class Hourglass(nn.Module):
         self.middle = nn.Sequential(first, *blocks, *inside(hidden), last, *ends, nn.Unflatten(1, seed))
         self.up = up
         self._initialise()
+        # Channels of a pixel side by side: what a processor's convolutions work on; they would turn others each time.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, context: Tensor, c: Tensor | None = None) -> Tensor:
         if c is not None and self.as_channels:
             planes = c[..., None, None] if c.ndim == 2 else c
             context = torch.cat((context, planes.expand(-1, -1, *context.shape[2:])), 1)
+        if context.ndim == 4:
+            context = context.contiguous(memory_format=torch.channels_last)
         flat = self.down(context).flatten(1)
         if c is not None and not self.as_channels:
             flat = torch.cat((flat, c.flatten(1)), 1)
