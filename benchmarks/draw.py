@@ -38,12 +38,16 @@ _COLOURS = (
 
 
 def newest(folder: Path, kind: str) -> dict[str, Any] | None:
-    """The last result of a kind that is no trial."""
+    """The last result of a kind that is no trial; tables that it has not are taken from the last one that has them."""
+    newest: dict[str, Any] | None = None
     for path in sorted(folder.glob(f"*-{kind}.json"), reverse=True):
         found = json.loads(path.read_text())
-        if not found.get("trial"):
-            return found
-    return None
+        if found.get("trial"):
+            continue
+        newest = newest or found
+        if "tables" in found:
+            newest["tables"] = {**found["tables"], **newest["tables"]}
+    return newest
 
 
 def draw(folder: Path, out: Path) -> list[Path]:
