@@ -213,9 +213,11 @@ def test_the_commands_of_a_page_exist(page: Path, capsys: pytest.CaptureFixture[
     shown = "\n".join(fences(page, "console"))
     for line in re.findall(rf"fourfold ((?:{'|'.join(COMMANDS)})\b.*)", shown):
         words = line.rstrip(")").split()
-        helped = [*words[: 2 if words[0] == "train" and not words[1].startswith("-") else 1], "--help"]
-        with suppress(SystemExit):
-            main(helped)
+        recipe = [] if len(words) < 2 or words[1].startswith("-") else [words[1]]
+        asked = {"train": [["train", *recipe]], "sweep": [["sweep"], *([["train", *recipe]] if recipe else [])]}
+        for helped in asked.get(words[0], [words[:1]]):
+            with suppress(SystemExit):
+                main([*helped, "--help"])
         known = capsys.readouterr().out
         for flag in (word for word in words if re.match(r"--?[a-z]", word)):
             assert re.search(rf"(?<![\w-]){flag}\b", known), f"{page.name}: {line}: there is no {flag}"

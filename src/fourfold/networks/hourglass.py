@@ -84,8 +84,6 @@ class Hourglass(nn.Module):
         if c is not None and self.as_channels:
             planes = c[..., None, None] if c.ndim == 2 else c
             context = torch.cat((context, planes.expand(-1, -1, *context.shape[2:])), 1)
-        if context.ndim == 4:
-            context = context.contiguous(memory_format=torch.channels_last)
         flat = self.down(context).flatten(1)
         if c is not None and not self.as_channels:
             flat = torch.cat((flat, c.flatten(1)), 1)
