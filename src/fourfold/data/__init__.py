@@ -6,6 +6,7 @@ __all__ = [
     "DataNotFound",
     "DataSet",
     "DataSpec",
+    "Factor",
     "Feed",
     "Order",
     "Quadrants",
@@ -43,6 +44,7 @@ from typing import TYPE_CHECKING, Any
 from .arrays import from_arrays
 from .catalog import CATALOG, available, load
 from .dataset import DataSet, DataSpec, Split
+from .factors import Factor
 from .locate import DataNotFound
 from .rows import Rows
 from .shards import are_shards, write_shards
