@@ -23,7 +23,8 @@ Raw = tuple[Tensor, Tensor | None]
 
 RawStream = Generator[Raw, None, None]
 
-_HANDOVER = 1 << 20
+_HANDOVER = 1 << 20  # bytes
+_AHEAD = 1 << 16  # bytes: little enough to lie in the cache until it is used
 
 
 class Feed(ABC):
@@ -93,7 +94,10 @@ def _check_shard(shard: tuple[int, int]) -> tuple[int, int]:
 
 @final
 class Resident(Feed):
-    """All rows on the device, as stored (one byte a level), picked there."""
+    """All rows on the device, as stored (one byte a level), picked there.
+
+    Small batches are picked several at a time: to begin to pick costs more than a small batch does.
+    """
 
     def __init__(self, split: Split, device: torch.device | str = "cpu") -> None:
         super().__init__(split, device)
@@ -101,9 +105,16 @@ class Resident(Feed):
         self.labels = None if split.labels is None else _tensor(split.labels).to(self.device)
 
     def _read(self, picks: Iterator[Tensor]) -> RawStream:
-        for index in picks:
-            where = index.to(self.device, non_blocking=True)
-            yield self.x.index_select(0, where), None if self.labels is None else self.labels.index_select(0, where)
+        for group in _grouped(picks, _AHEAD * len(self) // max(self.x.nbytes, 1)):
+            where = (group[0] if len(group) == 1 else torch.cat(group)).to(self.device, non_blocking=True)
+            raw = self.x.index_select(0, where)
+            labels = None if self.labels is None else self.labels.index_select(0, where)
+            if len(group) == 1:
+                yield raw, labels
+                continue
+            sizes = [len(index) for index in group]
+            none = [None] * len(group)
+            yield from zip(raw.split(sizes), none if labels is None else labels.split(sizes), strict=True)
 
 
 @final
@@ -149,19 +160,23 @@ class Streaming(Feed):
             del loader  # the last reference: its workers end here, also when the loop above is left by an exception
 
     def _requests(self, picks: Iterator[Tensor], asked: deque[list[Tensor]]) -> Iterator[np.ndarray]:
-        enough = max(1, _HANDOVER * len(self) // nbytes(self.split.x))
-        group: list[Tensor] = []
-        rows = 0
-        for index in picks:
-            group.append(index)
-            rows += len(index)
-            if rows >= enough:
-                asked.append(group)
-                yield torch.cat(group).numpy()
-                group, rows = [], 0
-        if group:
+        for group in _grouped(picks, _HANDOVER * len(self) // nbytes(self.split.x)):
             asked.append(group)
             yield torch.cat(group).numpy()
+
+
+def _grouped(picks: Iterator[Tensor], enough: int) -> Iterator[list[Tensor]]:
+    """Indices of batches that follow one another, together as soon as they are of enough rows."""
+    group: list[Tensor] = []
+    rows = 0
+    for index in picks:
+        group.append(index)
+        rows += len(index)
+        if rows >= enough:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
 
 
 @final
