@@ -323,3 +323,10 @@ def test_pace_of_few_steps_is_not_measured() -> None:
     pace = Pace("auto", None)
     pace.seen(1.0, 8, 30)
     assert pace.decided == "together: few steps"
+
+
+def test_a_gradient_of_two_tensors_is_clipped_once() -> None:
+    """Tensors that are added have one gradient, which autograd gives twice."""
+    shared = torch.tensor([[3.0], [0.1]])
+    stack._clip([shared, shared], 1.0)
+    torch.testing.assert_close(shared, torch.tensor([[1 / 2**0.5], [0.1]]), rtol=1e-5, atol=1e-5)

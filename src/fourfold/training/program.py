@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..noise import NoiseSource, Recorder, Replay, Request
-from .step import Step
+from .step import Step, untouched
 
 if TYPE_CHECKING:
     from .options import Training
@@ -26,6 +26,7 @@ _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the
 _GAIN = 1.05
 _OFTEN = 4
 _CODE = ("BUILTIN_MATCH", "CLASS_MATCH", "CLOSURE_MATCH", "FUNCTION_MATCH", "MODULE_MATCH", "TYPE_MATCH")
+_KNOWN = ("fourfold.", "torch.nn.modules.")
 _MODULES = ("DICT_NOT_CONTAINS", "DUPLICATE_INPUT", "EMPTY_NN_MODULE_HOOKS_DICT", "NOT_PRESENT_IN_GENERIC_DICT")
 
 
@@ -60,6 +61,7 @@ class Program:
         self.step, self.wrapped, self.parameters, self.fabric = step, wrapped, parameters, fabric
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
+        self.clips = options.clip > 0
         self.decided, self.told = "" if options.compile == "auto" else options.compile, False
         self.tell: Callable[[str], None] = lambda text: None
         self._compiled: Callable[..., _Outputs] | None = None
@@ -108,7 +110,7 @@ class Program:
             self._decided(f"off: not possible here ({cause})", "; going on without")
             self._compiled = None
             return self._slow(raw, labels, noise if tensors is None else Replay(tensors), share, left)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, _apart(gradients) if self.clips else gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
                 if gradient.stride() != parameter.stride():  # fused optimisers take both as they lie in memory
@@ -122,7 +124,7 @@ class Program:
         """Which noise a step asks for, by a pass that trains nothing: after a resumption too every step is compiled."""
         recorder = Recorder(copy(noise))
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._as_the_engine_has_it():
+        with torch.random.fork_rng(devices), self._as_the_engine_has_it(), untouched(self.step):
             self.step(self._typed(raw), labels, recorder)
         return tuple(recorder.requests)
 
@@ -216,13 +218,29 @@ def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outp
     own = FunctionType(program.__code__.replace(), program.__globals__, closure=program.__closure__)
     graphs = {"triton.cudagraphs": True} if parameters[0].is_cuda else {}
     # A user's dropout draws from torch's generator, keyed by step: it is to draw the same when compiled.
-    options = {"fallback_random": True, "guard_filter_fn": _may_change, **graphs}
+    options: dict[str, Any] = {"fallback_random": True, **graphs}
+    if all(type(part).__module__.startswith(_KNOWN) for part in step.modules()):
+        options["guard_filter_fn"] = _may_change
     return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 def _may_change(guards: Sequence[Any]) -> list[bool]:
-    """Values may change from step to step; code, and which modules there are, do not: to look costs a twentieth."""
+    """Values may change from step to step; code, and which modules there are, do not in modules that are known here.
+
+    To look costs up to a thirtieth of a small step. A user's module may do anything between two: it is looked at.
+    """
     return [guard.guard_type not in (*_CODE, *_MODULES) for guard in guards]
+
+
+def _apart(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Each in memory of its own: parameters that are added have one gradient, which clipping would shrink twice."""
+    seen: set[int] = set()
+    found: list[Tensor | None] = []
+    for gradient in gradients:
+        again = gradient is not None and gradient.data_ptr() in seen
+        found.append(gradient.clone() if gradient is not None and again else gradient)
+        seen |= set() if gradient is None else {gradient.data_ptr()}
+    return found
 
 
 def _cause(error: Exception) -> str:
