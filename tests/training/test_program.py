@@ -327,6 +327,36 @@ def test_a_users_module_may_change_between_steps(fresh_python: Callable[[str], s
     fresh_python(FITTED.format(backend="eager") + MOVING)
 
 
+DRAWING = """
+class Drawing(ff.objectives.ELBO):
+    steps, late = 0, False
+    def __init__(self, kinds):
+        super().__init__()
+        self.kinds = kinds
+    def forward(self, trace, noise=None):
+        drawn = [getattr(noise, kind)((1,)) for kind in (self.kinds if self.late else ("normal",))]
+        held = ff.trace.Term(sum(drawn) * trace.log_likelihood.mean(0), 1.0)
+        return ff.trace.Terms({**super().forward(trace, noise).parts, "held": held})
+    def after_step(self, summary):
+        self.steps += 1
+        self.late = self.steps >= 5
+for kinds in (("uniform",), ("normal", "normal"), ()):
+    told = []
+    for compiled in ("off", "on"):
+        torch.manual_seed(0)
+        model = ff.recipes.vae.function(ff.data.digits().spec, latent=3, hidden=(16,)).model
+        run = fitted(ff.Recipe(model, Drawing(kinds)), compiled, epochs=1)
+        told.append([row["train/objective [nats]"] for row in run.metrics])
+    assert max(abs(a - b) for a, b in zip(*told, strict=True)) < 1e-3, kinds
+"""
+
+
+@pytest.mark.slow
+def test_other_noise_than_at_first_is_drawn(fresh_python: Callable[[str], str]) -> None:
+    """Another kind, more of it, or none: the numbers are those of the plain step."""
+    fresh_python(FITTED.format(backend="eager") + DRAWING)
+
+
 class Added(nn.Module):
     """Two parameters that are added: autograd gives both the same tensor as their gradient."""
 

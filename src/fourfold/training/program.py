@@ -94,12 +94,13 @@ class Program:
         return numbers
 
     def _fast(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int) -> Tensor:
-        tensors: tuple[Tensor, ...] | None = None
-        cause, first = "", self._compiled is None
+        fresh, cause, first = copy(noise), "", self._compiled is None
         try:
             if self._compiled is None:
                 self.tell("compile: compiling the step, once for this run, for some seconds or a minute")
-                self._requests, self._compiled = self._asked(raw, labels, noise), _compiled(self.step, self.parameters)
+                self._requests = self._asked(raw, labels, noise)
+                kinds = tuple(request.kind for request in self._requests)
+                self._compiled = _compiled(self.step, self.parameters, kinds)
             tensors = tuple(noise.draw(request) for request in self._requests)
             gradients, numbers, self.step.summary = self._called(self._compiled, raw, labels, tensors)
         except Exception as error:  # whatever the compiler cannot do the plain step can, or tells what is wrong
@@ -109,7 +110,7 @@ class Program:
         if cause:
             self._decided(f"off: not possible here ({cause})", "; going on without")
             self._compiled = None
-            return self._slow(raw, labels, noise if tensors is None else Replay(tensors), share, left)
+            return self._slow(raw, labels, fresh, share, left)
         for parameter, gradient in zip(self.parameters, _apart(gradients) if self.clips else gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
@@ -207,11 +208,11 @@ class Program:
         return time.perf_counter()
 
 
-def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outputs]:
+def _compiled(step: Step, parameters: list[nn.Parameter], kinds: tuple[str, ...]) -> Callable[..., _Outputs]:
     """One graph from rows and noise to gradients: on a GPU replayed without the processor's help."""
 
     def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> _Outputs:
-        loss, numbers = step(raw, labels, Replay(tensors))
+        loss, numbers = step(raw, labels, Replay(tensors, kinds))
         return torch.autograd.grad(loss, parameters, allow_unused=True), numbers, dict(step.summary)
 
     # Compiled code is kept with a function's code, eight of them at most: each program has code of its own.
