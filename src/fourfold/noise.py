@@ -142,10 +142,15 @@ class Recorder(NoiseSource):
 
 
 class Replay(NoiseSource):
-    """Hands out given tensors in order: how a compiled or vectorised step receives noise drawn outside it."""
+    """Hands out given tensors in order: how a compiled or vectorised step receives noise drawn outside it.
 
-    def __init__(self, tensors: tuple[Tensor, ...] | list[Tensor]) -> None:
-        self.tensors = tuple(tensors)
+    Args:
+        tensors: what is handed out.
+        kinds: what each is a draw of, if another kind of draw is to be refused.
+    """
+
+    def __init__(self, tensors: tuple[Tensor, ...] | list[Tensor], kinds: tuple[str, ...] = ()) -> None:
+        self.tensors, self.kinds = tuple(tensors), kinds
         self._next = 0
 
     @property
@@ -159,6 +164,8 @@ class Replay(NoiseSource):
         numbers = self.tensors[self._next]
         if tuple(numbers.shape) != request.shape:
             raise ValueError(f"Replay: tensor {self._next} has shape {tuple(numbers.shape)}, wanted {request.shape}.")
+        if self.kinds and self.kinds[self._next] != request.kind:
+            raise ValueError(f"Replay: tensor {self._next} is {self.kinds[self._next]}, wanted {request.kind}.")
         self._next += 1
         return numbers
 

@@ -74,6 +74,24 @@ def test_processes_make_what_one_makes(tmp_path: Path, program: Program, capsys:
         assert second[name]["elbo"] == pytest.approx(row["elbo"], rel=1e-4)
 
 
+def test_a_recipe_of_ones_own_in_processes(
+    here: Path, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was named by the user: nobody has to say once more that it may be imported. What it prints is no report."""
+    (here / "chatty.py").write_text(
+        "import fourfold as ff\n\n\n"
+        '@ff.recipe(posterior="dense", likelihood="dense")\n'
+        "def talks(data: ff.data.DataSpec, *, beta: float = 1.0) -> ff.Recipe:\n"
+        '    """Prints what could be read as JSON."""\n'
+        "    print(3)\n"
+        "    return ff.recipes.beta_vae.function(data, beta=beta, latent=2, hidden=(8,))\n"
+    )
+    ran = program("sweep", "chatty:talks", "--grid", "beta=1,4", "--epochs", "1", "--out", "s", "--processes", "2")
+    _, said = ran.communicate(timeout=120)
+    assert ran.returncode == 0, said
+    assert {row["state"] for row in members(here / "s", capsys).values()} == {"finished"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -142,6 +160,11 @@ def test_who_diverges_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         (["sweep"], "the recipe comes first, as in: fourfold sweep beta_vae --grid beta=1,2,4,8"),
         (["sweep", "beta_vae", "--grid", "beta"], "--grid: wanted NAME=VALUES, such as beta=1,2,4, got 'beta'"),
+        (
+            ["sweep", "beta_vae", "--grid", "beta=1,,2"],
+            "such as beta=1,2,4, got 'beta=1,,2'",
+        ),
+        (["sweep", "--epochs", "1", "beta_vae"], "the recipe comes first, and it begins with '--epochs'; '1' is none"),
         (["sweep", "beta_vae", "--grid", "beta=a,b"], "--beta: wanted float, got a"),
         (["sweep", "beta_vae", "--grid", "bet=1"], "unknown flag --bet. Did you mean --beta"),
         (["sweep", "beta_vae", "--grid", "beta=1", "beta=2"], "beta is there twice"),

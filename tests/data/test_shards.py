@@ -265,3 +265,19 @@ def test_the_command_trains_on_a_folder_and_goes_on(tmp_path: Path, capsys: pyte
     assert record["training"]["shuffle"] == "window:2" and record["data"]["protocol"]["shards"] == 8
     assert main(["train", "vae", "--shuffle", "window:2", "--out", str(tmp_path / "s")]) == 2
     assert "window:2 is for data in shards" in capsys.readouterr().err
+
+
+def test_the_giver_may_fill_the_same_memory_again(tmp_path: Path) -> None:
+    def given() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        x, labels = np.zeros((4, 2), np.uint8), np.zeros(4, np.int64)
+        for i in range(5):
+            x[:], labels[:] = i, i
+            yield x, labels
+
+    folder = write_shards(tmp_path / "s", given(), rows_per_shard=10)
+    for name in ("x", "labels"):
+        read = [np.load(file) for file in sorted(folder.glob(f"{name}-*"))]
+        assert (
+            np.concatenate([one.reshape(len(one), -1)[:, 0] for one in read]).tolist()
+            == np.repeat(np.arange(5), 4).tolist()
+        )

@@ -2,20 +2,26 @@
 
 import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import fourfold as ff
-from fourfold.runs import RunError, RunFolder, read_sweep, resume_sweep
+from fourfold.runs import RunError, RunFolder, read_sweep, resume_sweep, workers
 from fourfold.runs.grid import Grid, grid_of
 from fourfold.runs.sweep_folder import SweepFolder
 from fourfold.runs.sweeping import Listener
+from fourfold.runs.trust import packages_of
 from fourfold.training import Training, load_tensors
 
 DIGITS = ff.data.digits()
@@ -162,6 +168,7 @@ def test_a_record_gives_its_grid_again() -> None:
         ({"beta": "1,2"}, {}, "grid: beta: wanted some values"),
         ({"beta": [1.0, 1.0]}, {}, "grid: beta: 1.0 is there twice"),
         ({"latent": [2, 3]}, {}, "latent has values in the grid, and is 2"),
+        ({"step": [1]}, {}, "grid: step is a column of a sweep's table already"),
         ({"seed": [1]}, {}, "seed is no axis"),
         ({"devices": [1, 2]}, {}, "devices is one for the whole sweep"),
         ({"beta": [1.0]}, {"seeds": 0}, "seeds"),
@@ -199,3 +206,69 @@ def test_data_from_memory_stay_in_one_process(tmp_path: Path) -> None:
 def test_one_network_is_not_everybodys(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="one network cannot be every member's"):
         ff.sweep(ff.recipes.vae(encoder=nn.Linear(64, 4), latent=2), DIGITS, {"lr": [1e-3]}, out=tmp_path / "s")
+
+
+def test_members_that_are_left_are_trained_on_the_same_rows(tmp_path: Path) -> None:
+    """Also those that had not begun, and have no record of their own yet."""
+    file = tmp_path / "mine.npz"
+    np.savez(file, x=DIGITS.train.x[:300])
+    ff.sweep(SMALL, ff.data.load(file), {"beta": [1.0, 2.0]}, out=tmp_path / "s", **OPTIONS)
+    shutil.rmtree(tmp_path / "s" / "beta=2,seed=0")
+    np.savez(file, x=DIGITS.train.x[300:600])
+    with pytest.raises(RunError, match="was trained on data with checksum"):
+        resume_sweep(tmp_path / "s")
+
+
+def test_an_axis_with_the_name_of_a_number(tmp_path: Path) -> None:
+    found = ff.sweep(ff.recipes.delta_vae(hidden=(8,)), DIGITS, {"rate": [0.1, 0.5]}, out=tmp_path / "s", **OPTIONS)
+    assert [row["rate"] for row in found.rows] == [0.1, 0.5]
+    assert [row["rate found"] for row in found.rows] != [0.1, 0.5]
+    assert found.table().head[:2] == ["rate", "seeds"] and "rate found [nats]" in found.table().head
+
+
+def noted(data: ff.data.DataSpec, *, beta: float = 1.0) -> ff.Recipe:
+    """As one in a notebook."""
+    return ff.recipes.beta_vae.function(data, beta=beta, latent=2, hidden=(8,))
+
+
+def test_what_no_other_process_can_build_stays_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noted, "__module__", "__main__")
+    inner = ff.recipe(noted)
+    with pytest.raises(ValueError, match=r"processes=2: each must build it\..*Or use one process"):
+        ff.sweep(inner, DIGITS, {"beta": [1.0, 2.0]}, processes=2, out=tmp_path / "s", **OPTIONS)
+    assert not (tmp_path / "s").exists()
+
+
+def test_packages_of_a_record() -> None:
+    record = {"recipe": "mine.rooms:vae", "axes": {"encoder": [{"own": "other:Net", "args": [1], "kwargs": {}}]}}
+    assert packages_of({**record, "arguments": {"decoder": "a:b"}}) == ("mine", "other")
+    assert packages_of({"recipe": "beta_vae", "axes": {"n": [{"own": "fourfold.networks:Dense"}]}}) == ()
+
+
+WORKER = """
+import json, signal, time
+signal.signal(signal.SIGINT, signal.{handler})
+print(json.dumps({{"steps": 1}}), flush=True)
+time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize(("handler", "seconds", "interrupted"), [("SIG_DFL", 60, True), ("SIG_IGN", 1, False)])
+def test_an_interrupt_before_training_begins_or_after_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, seconds: int, *, interrupted: bool
+) -> None:
+    """A process that still imports ends by the signal: that is no accident. One that was done is done."""
+
+    def started(*told: object) -> "subprocess.Popen[str]":
+        words = [sys.executable, "-c", WORKER.format(handler=handler, seconds=seconds)]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(workers, "_start", started)
+    asked: list[int] = []
+
+    def steps(count: int) -> None:
+        asked.append(count)
+        if len(asked) == 2:  # both are there
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert workers.train_in_processes(tmp_path, (0, 1), 2, Listener(steps=steps)) is interrupted

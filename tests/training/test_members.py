@@ -16,7 +16,7 @@ from fourfold.data import DataSet, Split
 from fourfold.plan import Plan
 from fourfold.runs.prepare import prepare
 from fourfold.training import Job, Told, Training, launch, load_tensors, members, several, stack, train, train_several
-from fourfold.training.alike import alone, program
+from fourfold.training.alike import alone, described, program
 from fourfold.training.loop import Loop
 from fourfold.training.members import Members
 from fourfold.training.meter import NonFinite
@@ -323,3 +323,32 @@ def test_pace_of_few_steps_is_not_measured() -> None:
     pace = Pace("auto", None)
     pace.seen(1.0, 8, 30)
     assert pace.decided == "together: few steps"
+
+
+def test_a_gradient_of_two_tensors_is_clipped_once() -> None:
+    """Tensors that are added have one gradient, which autograd gives twice."""
+    shared = torch.tensor([[3.0], [0.1]])
+    stack._clip([shared, shared], 1.0)
+    torch.testing.assert_close(shared, torch.tensor([[1 / 2**0.5], [0.1]]), rtol=1e-5, atol=1e-5)
+
+
+def test_functions_of_one_name_are_told_apart() -> None:
+    """Else members would be computed by the first one's."""
+
+    def of(kind: str, factor: float) -> Any:
+        if kind == "default":
+            return lambda x, by=factor: by * x
+        return (lambda x: x + 1) if factor > 1 else (lambda x: x - 1)
+
+    def words(held: object) -> str:
+        part = torch.nn.Identity()
+        part.held = held  # type: ignore[assignment]
+        return described(part)
+
+    for kind in ("default", "code"):
+        assert words(of(kind, 2.0)) == words(of(kind, 2.0)) != words(of(kind, 0.5))
+    assert words((1.0).__add__)
+    assert words(Split(DIGITS.train.x[:2], None).__len__) != words(DIGITS.train.__len__)
+    itself = torch.nn.Identity()
+    itself.own = itself.forward  # type: ignore[assignment]
+    assert "forward" in described(itself)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import fourfold as ff
 from fourfold.runs import resume
@@ -19,7 +20,10 @@ FITTED = """
 import tempfile, torch, fourfold as ff
 real = torch.compile
 if {backend!r}:
-    torch.compile = lambda made, **options: real(made, fullgraph=True, dynamic=False, backend={backend!r})
+    def compiled(made, options, **how):
+        own = {{key: value for key, value in options.items() if key == "guard_filter_fn"}}
+        return real(made, options=own, backend={backend!r}, **how)
+    torch.compile = compiled
 def fitted(recipe, compiled, **options):
     folder = tempfile.mkdtemp() + "/r"
     return ff.fit(recipe, ff.data.digits(), out=folder, compile=compiled, quiet=True, log_steps=1, **options)
@@ -278,6 +282,119 @@ print(fitted(ff.Recipe(model, Restless()), "on", epochs=1).outcome.compiled[""])
 """
     )
     assert "no tensor changes" in printed
+
+
+MOVING = """
+class Part(torch.nn.Module):
+    gain = 1.0
+    def __init__(self):
+        super().__init__()
+        self.f, self.held = torch.relu, {}
+    def forward(self, x):
+        return self.f(x) * self.gain * self.held.get("gain", 1.0)
+def louder(part):
+    part.gain = 3.0
+def bent(part):
+    part.f = torch.tanh
+def held(part):
+    part.held["gain"] = 3.0
+class Moving(ff.models.VAE):
+    steps, how = 0, None
+    def after_step(self, summary):
+        self.steps += 1
+        if self.steps == 5:
+            self.how(self.posterior.network.layers[1])
+def made(how):
+    torch.manual_seed(0)
+    model = ff.recipes.vae.function(ff.data.digits().spec, latent=3, hidden=(16,)).model
+    model.posterior.network.layers[1] = Part()
+    moving = Moving(model.posterior, model.prior, model.likelihood)
+    moving.how = how
+    return ff.Recipe(moving, ff.objectives.ELBO())
+def told(run):
+    return [row["train/objective [nats]"] for row in run.metrics]
+still = told(fitted(made(lambda part: None), "off", epochs=1))
+for how in (louder, bent, held):
+    plain, fast = (told(fitted(made(how), compiled, epochs=1)) for compiled in ("off", "on"))
+    assert plain[:5] == still[:5] and abs(plain[5] - still[5]) > 1e-2
+    assert max(abs(a - b) for a, b in zip(plain, fast, strict=True)) < 1e-4, how
+"""
+
+
+@pytest.mark.slow
+def test_a_users_module_may_change_between_steps(fresh_python: Callable[[str], str]) -> None:
+    """An attribute that hides its class's, another function, a key that was not there: nothing of it is overlooked."""
+    fresh_python(FITTED.format(backend="eager") + MOVING)
+
+
+DRAWING = """
+class Drawing(ff.objectives.ELBO):
+    steps, late = 0, False
+    def __init__(self, kinds):
+        super().__init__()
+        self.kinds = kinds
+    def forward(self, trace, noise=None):
+        drawn = [getattr(noise, kind)((1,)) for kind in (self.kinds if self.late else ("normal",))]
+        held = ff.trace.Term(sum(drawn) * trace.log_likelihood.mean(0), 1.0)
+        return ff.trace.Terms({**super().forward(trace, noise).parts, "held": held})
+    def after_step(self, summary):
+        self.steps += 1
+        self.late = self.steps >= 5
+for kinds in (("uniform",), ("normal", "normal"), ()):
+    told = []
+    for compiled in ("off", "on"):
+        torch.manual_seed(0)
+        model = ff.recipes.vae.function(ff.data.digits().spec, latent=3, hidden=(16,)).model
+        run = fitted(ff.Recipe(model, Drawing(kinds)), compiled, epochs=1)
+        told.append([row["train/objective [nats]"] for row in run.metrics])
+    assert max(abs(a - b) for a, b in zip(*told, strict=True)) < 1e-3, kinds
+"""
+
+
+@pytest.mark.slow
+def test_other_noise_than_at_first_is_drawn(fresh_python: Callable[[str], str]) -> None:
+    """Another kind, more of it, or none: the numbers are those of the plain step."""
+    fresh_python(FITTED.format(backend="eager") + DRAWING)
+
+
+class Added(nn.Module):
+    """Two parameters that are added: autograd gives both the same tensor as their gradient."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.one, self.other = (nn.Parameter(torch.full((16,), value)) for value in (0.1, 0.2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + (self.one + self.other)
+
+
+class Counted(nn.Module):
+    """Something that changes with every pass in training."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += float(self.training)
+        return self.inner(x) / (1 + 0.1 * self.passes)
+
+
+@pytest.mark.parametrize("kind", [Added, Counted])
+def test_users_parts_train_the_same(tmp_path: Path, identity: list[Any], kind: type[nn.Module]) -> None:
+    told = []
+    for compiled in ("off", "on"):
+        torch.manual_seed(0)
+        model: Any = ff.recipes.vae.function(DIGITS.spec, latent=3, hidden=(16,)).model
+        model.posterior.network.layers[0] = kind(model.posterior.network.layers[0])
+        recipe = ff.Recipe(model, ff.objectives.ELBO())
+        options = {"epochs": 1, "clip": 0.5, "log_steps": 1, "quiet": True, "compile": compiled}
+        run = ff.fit(recipe, DIGITS, out=tmp_path / compiled, **options)
+        told.append([row["train/objective [nats]"] for row in run.metrics])
+    assert len(identity) == 1
+    assert told[0] == pytest.approx(told[1], rel=1e-6)
 
 
 def test_it_is_said_that_it_takes_a_while(

@@ -48,7 +48,15 @@ def sweep(words: Sequence[str]) -> int:
         raise ValueError("fourfold sweep: the recipe comes first, as in: fourfold sweep beta_vae --grid beta=1,2,4,8.")
     if ":" in given.recipe:
         importable()
-    return _start(find(given.recipe), given, rest)
+    try:
+        recipe = find(given.recipe)
+    except ValueError:
+        if words[0] == given.recipe:
+            raise
+        raise ValueError(
+            f"fourfold sweep: the recipe comes first, and it begins with {words[0]!r}; {given.recipe!r} is none."
+        ) from None
+    return _start(recipe, given, rest)
 
 
 def _parser() -> Parser:
@@ -139,7 +147,7 @@ def _axis(recipe: RecipeFunction, text: str) -> tuple[str, list[Any]]:
     name, equals, values = text.partition("=")
     name = name.lstrip("-").replace("-", "_")
     parts = re.findall(r"\[[^\]]*\]|[^,\[\]]+", values)
-    if not equals or not parts:
+    if not equals or not all(part.strip() for part in re.sub(r"\[[^\]]*\]", "list", values).split(",")):
         raise ValueError(f"--grid: wanted NAME=VALUES, such as beta=1,2,4, got {text!r}.")
     found = []
     for part in parts:

@@ -164,6 +164,8 @@ def _dealt(pieces: Iterator[_Piece], rows: int) -> Iterator[_Piece]:
                 yield whole[:rows], None if own is None else own[:rows]
                 count -= rows
                 held = [(whole[rows:].copy(), None if own is None else own[rows:].copy())] if count else []
+            else:  # whoever gives the arrays may fill the same memory again
+                held[-1] = _joined(held[-1:])
     if count:
         yield _joined(held)
 

@@ -1,6 +1,6 @@
 """``fit``: a recipe and data in, a run out."""
 
-__all__ = ["check_changes", "chosen_for", "fit", "job_of", "resume", "same_run"]
+__all__ = ["check_changes", "chosen_for", "fit", "job_of", "resume", "same_data", "same_run"]
 
 import warnings
 from dataclasses import replace
@@ -140,7 +140,7 @@ def same_run(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> N
     Raises:
         RunError: that says in what they differ.
     """
-    _same_data(record, now, path)
+    same_data(record, now, path)
     for key in ("recipe", "spec", "view"):
         _same(key, record[key], now[key], path)
 
@@ -164,7 +164,7 @@ def _same(key: str, was: dict[str, Any], now: dict[str, Any], path: str | Path) 
         )
 
 
-def _same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
+def same_data(record: dict[str, Any], now: dict[str, Any], path: str | Path) -> None:
     """Refuses other rows than the run's; that a file has moved is no matter."""
     was, got = record["data"]["protocol"], now["data"]["protocol"]
     for key in was.keys() | got.keys():

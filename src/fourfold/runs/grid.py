@@ -19,6 +19,7 @@ from .trust import network_of, recipe_of
 
 _LONGEST = 200  # letters of a folder's name; systems of files allow 255 bytes
 #: Options that all members of a sweep share.
+_TAKEN = ("member", "state", "step", "why")  # columns of the table of members
 _SHARED = ("accelerator", "checkpoint_seconds", "devices", "precision", "quiet", "workers")
 
 
@@ -71,6 +72,8 @@ class Grid:
         for name, values in self.axes.items():
             if name == "seed":
                 raise ValueError("grid: seed is no axis of the grid. Say seeds=10, or seeds=[0, 3, 5].")
+            if name in _TAKEN:
+                raise ValueError(f"grid: {name} is a column of a sweep's table already. Call the argument otherwise.")
             if name in _SHARED:
                 raise ValueError(f"grid: {name} is one for the whole sweep. Give it as an option.")
             if name not in own and name not in options:

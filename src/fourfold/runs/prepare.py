@@ -1,6 +1,6 @@
 """From a plan and data to what is trained: the recipe built, the view resolved, both checked against the data."""
 
-__all__ = ["Prepared", "plan_of", "prepare"]
+__all__ = ["Prepared", "plan_of", "prepare", "protocol_of"]
 
 import inspect
 from dataclasses import dataclass
@@ -59,18 +59,23 @@ def prepare(plan: Plan | Recipe, data: DataSet, options: Training) -> Prepared:
     names = None if data.class_names is None else list(data.class_names)
     words = {} if data.vocabulary is None else {"vocabulary": data.vocabulary.to_dict()}
     kind = {"levels": data.levels, "grey": data.grey, "classes": data.classes, "class_names": names}
-    protocol = {**data.protocol}
-    protocol.setdefault("checksum", checksum(data.parts))
     record = {
         "recipe": recipe,
         "training": options.to_dict(),
-        "data": {"protocol": protocol, "origin": data.origin},
+        "data": {"protocol": protocol_of(data), "origin": data.origin},
         "view": view.to_dict(),
         "spec": {"shape": list(data.shape), "n": len(data.train), **kind, **words},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     name = plan.recipe.name if isinstance(plan, Plan) else "model"
     return Prepared(step, record, f"{name}-{data.name}", made)
+
+
+def protocol_of(data: DataSet) -> dict[str, Any]:
+    """The protocol of data, with a checksum of their rows."""
+    protocol = {**data.protocol}
+    protocol.setdefault("checksum", checksum(data.parts))
+    return protocol
 
 
 def plan_of(record: dict[str, Any], trust: tuple[str, ...]) -> Plan:

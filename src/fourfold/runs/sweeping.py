@@ -13,12 +13,13 @@ from ..data import DataSet, Order
 from ..data import load as load_data
 from ..plan import Plan, RecipeFunction
 from ..training import TOGETHER, CheckpointError, Job, Member, Told, Training, launch, load_state, train_several
-from .fitting import chosen_for, job_of, same_run
+from .fitting import chosen_for, job_of, same_data, same_run
 from .folder import RunError, RunFolder
 from .grid import Grid, Trial, grid_of
-from .prepare import prepare
+from .prepare import prepare, protocol_of
 from .sweep_folder import SweepFolder
 from .swept import Swept, read_sweep
+from .trust import packages_of
 from .unfinished import warn_of_unfinished
 
 _AT_ONCE = 1024  # members that are built at once
@@ -117,7 +118,14 @@ def start(made: Grid, data: DataSet, out: str | Path | None, *, vectorize: str, 
         job_of(prepared, data, chosen, 1)
         warn_of_unfinished(prepared, _steps(trial, data))
     members = [{"name": trial.name, "values": _plain(trial.values)} for trial in made.trials]
-    record = {**made.to_dict(), "data": {"origin": data.origin, "name": data.name}, "vectorize": vectorize}
+    described = made.to_dict()
+    if processes > 1:
+        try:
+            grid_of(described, packages_of(described))
+        except RunError as error:
+            raise ValueError(f"sweep: processes={processes}: each must build it. {error} Or use one process.") from None
+    rows = {"origin": data.origin, "name": data.name, "protocol": protocol_of(data)}
+    record = {**described, "data": rows, "vectorize": vectorize}
     return SweepFolder.create(out, f"sweep-{made.recipe.name}-{data.name}", {**record, "members": members})
 
 
@@ -159,7 +167,10 @@ def open_sweep(
     origin = record["data"]["origin"]
     if data is None and origin is None:
         raise RunError(f"{path}: this sweep was on data from memory: pass them, as in resume_sweep(path, data).")
-    return home, grid_of(record, trust), data or load_data(**origin)
+    data = data or load_data(**origin)
+    if "protocol" in record["data"]:
+        same_data(record, {"data": {"protocol": protocol_of(data)}}, path)
+    return home, grid_of(record, trust), data
 
 
 def finish(
@@ -182,7 +193,7 @@ def finish(
         before = [min(standing(home.member(trial.name))[0], total) for trial, total in zip(trials, steps, strict=True)]
         told.begun(sum(steps), sum(before))
         if processes > 1:
-            interrupted = train_in_processes(home.path, share, processes, told)
+            interrupted = train_in_processes(home.path, share, processes, told, packages_of(made.to_dict()))
         else:
             interrupted = train_share(home, made, data, share, told)
     if interrupted:

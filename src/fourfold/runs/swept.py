@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"(validation|train)/(?P<name>[^/]+) \[(?P<unit>.+)\]$")
 _USUAL = ("elbo", "rate", "distortion")
+_BESIDE = " found"  # what was measured, beside an axis of the same name
 _TAIL = 1 << 16  # bytes at the end of metrics.jsonl that are looked at
 
 
@@ -38,7 +39,8 @@ class Swept:
         axes: of the grid, with their values.
         rows: one for each member: its values by the names of the axes, ``seed``, ``member`` (the name of its folder),
             ``state`` (finished, frozen, unfinished or not begun), ``why``, ``step``, and the numbers of its last
-            validation (of its last interval of training, where there are no validation data), by name.
+            validation (of its last interval of training, where there are no validation data), by name; with " found"
+            behind it where an axis has that name.
         units: of the numbers, by name.
         part: which rows the numbers are of: validation or train.
     """
@@ -74,7 +76,8 @@ class Swept:
         if asked:
             return list(asked)
         own = any(row.get("objective") != row.get("elbo") for row in self.rows)
-        return [name for name in (*(["objective"] if own else []), *_USUAL) if name in self.units]
+        usual = [*(["objective"] if own else []), *_USUAL]
+        return [name for one in usual for name in (one, one + _BESIDE) if name in self.units]
 
     @cached_property
     def groups(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -158,6 +161,7 @@ def read_sweep(path: str | Path) -> Swept:
             "step": step,
         }
         for part, name, unit, value in _last(folder):
+            name = f"{name}{_BESIDE}" if name in member["values"] else name
             row[name], units[name] = value, unit
             parts.add(part)
         rows.append(row)

@@ -1,6 +1,6 @@
 """Which code a run's record may name: classes of a short list, and what trusted packages define themselves."""
 
-__all__ = ["network_of", "recipe_of"]
+__all__ = ["network_of", "packages_of", "recipe_of"]
 
 import inspect
 import sys
@@ -50,6 +50,19 @@ def network_of(value: Any, trust: tuple[str, ...]) -> Any:
         case {"own": _} | {"network": _}:
             raise RunError(f"{value}: not the description of a network. {_INSTEAD}")
     return _tuples(value)
+
+
+def packages_of(record: Any) -> tuple[str, ...]:
+    """Packages outside fourfold whose code a record names: what those are to trust who build it beside its owner."""
+    found: set[str] = set()
+    match record:
+        case dict():
+            paths = [record.get(key) for key in ("recipe", "own")]
+            found |= {p.partition(":")[0].partition(".")[0] for p in paths if isinstance(p, str) and ":" in p}
+            found |= {name for value in record.values() for name in packages_of(value)}
+        case list() | tuple():
+            found |= {name for value in record for name in packages_of(value)}
+    return tuple(sorted(found - {"fourfold", "__main__"}))
 
 
 def _tuples(value: Any) -> Any:

@@ -55,16 +55,26 @@ class Voice:
         self.taken, self.told = 0, time.monotonic()
 
 
-def train_in_processes(home: Path, share: tuple[int, int], processes: int, told: Listener) -> bool:
+def train_in_processes(
+    home: Path, share: tuple[int, int], processes: int, told: Listener, trust: tuple[str, ...] = ()
+) -> bool:
     """Trains what is left of a share, each process every n-th member of it; whether it was interrupted.
 
     An interrupt is passed on once: workers save, then end. They are in a group of their own, so that a terminal's
     Ctrl-C does not reach them too, which would be the second one, that does not wait.
 
+    Args:
+        home: the sweep's folder.
+        share: of it.
+        processes: how many.
+        told: who is told of progress.
+        trust: packages that they may import.
+
     Raises:
         RunError: when one of them ends otherwise; the others have come to their end by then.
     """
-    workers = [_start(home, (share[0] + share[1] * i, share[1] * processes), i, processes) for i in range(processes)]
+    parts = [(share[0] + share[1] * i, share[1] * processes) for i in range(processes)]
+    workers = [_start(home, part, i, processes, trust) for i, part in enumerate(parts)]
     events: Queue[tuple[int, dict[str, Any]]] = Queue()
     readers = [threading.Thread(target=_read, args=(i, one, events), daemon=True) for i, one in enumerate(workers)]
     for reader in readers:
@@ -84,7 +94,13 @@ def train_in_processes(home: Path, share: tuple[int, int], processes: int, told:
         for one in workers:
             one.kill()
         raise
-    lost = [(i, code) for i, code in enumerate(codes) if code not in (0, 130)]
+    finally:
+        for one in workers:
+            if one.stdin is not None:
+                one.stdin.close()
+    # One that was asked to stop before it had begun to train has ended by the signal itself.
+    asked = (130, -signal.SIGINT) if stopped else (130,)
+    lost = [(i, code) for i, code in enumerate(codes) if code not in (0, *asked)]
     if lost:
         i, code = lost[0]
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
@@ -92,7 +108,7 @@ def train_in_processes(home: Path, share: tuple[int, int], processes: int, told:
             f"Process {i + 1} of {processes} ended {how}; its own words, if it had any, are above. The others went on "
             f"to their end, and what it had saved is kept. Continue with: fourfold sweep --resume {home}"
         )
-    return stopped or 130 in codes
+    return any(code in asked for code in codes)  # an interrupt may come after the last step
 
 
 def _end_with(pipe: int) -> None:
@@ -101,14 +117,19 @@ def _end_with(pipe: int) -> None:
     os._exit(1)
 
 
-def _start(home: Path, share: tuple[int, int], i: int, processes: int) -> "subprocess.Popen[str]":
+def _start(
+    home: Path, share: tuple[int, int], i: int, processes: int, trust: tuple[str, ...]
+) -> "subprocess.Popen[str]":
     gpus = 0 if SweepFolder(home).record()["training"]["accelerator"] == "cpu" else torch.cuda.device_count()
     beside = -(-processes // gpus) if gpus else processes  # how many share one memory
     words = ["sweep", "--resume", str(home), "--share", f"{share[0] + 1}/{share[1]}", "--worker", str(beside)]
+    words += ["--trust", ",".join(trust)] if trust else []
     own = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}
     if gpus:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         own["CUDA_VISIBLE_DEVICES"] = seen[i % len(seen)]
+    if trust:  # what was imported here is found there
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
         [sys.executable, "-m", "fourfold", *words],
         stdout=subprocess.PIPE,
@@ -121,9 +142,11 @@ def _start(home: Path, share: tuple[int, int], i: int, processes: int) -> "subpr
 
 def _read(i: int, worker: "subprocess.Popen[str]", events: "Queue[tuple[int, dict[str, Any]]]") -> None:
     assert worker.stdout is not None
-    for line in worker.stdout:
-        with suppress(ValueError):
-            events.put((i, json.loads(line)))
+    with worker.stdout:
+        for line in worker.stdout:
+            with suppress(ValueError):
+                if isinstance(event := json.loads(line), dict):  # a user's code may print what it likes
+                    events.put((i, event))
 
 
 def _tell(i: int, event: dict[str, Any], processes: int, told: Listener) -> None:

@@ -113,10 +113,16 @@ def _worded(value: Any, above: tuple[int, ...]) -> str:
     if isinstance(value, partial):
         return f"partial({_worded((value.func, value.args, value.keywords), above)})"
     if isinstance(value, FunctionType | MethodType):
-        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-        return f"{value.__module__}.{value.__qualname__}{_worded(cells, above)}"
+        function = value if isinstance(value, FunctionType) else value.__func__
+        code = function.__code__  # two of one name may differ: made in one place by a condition, or with other defaults
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        owner = getattr(value, "__self__", None)
+        owner = type(owner) if isinstance(owner, nn.Module) else owner  # which is described where it stands
+        held = cells, function.__defaults__, function.__kwdefaults__, owner
+        own = code.co_code.hex(), code.co_names, [one for one in code.co_consts if not hasattr(one, "co_code")]
+        return f"{value.__module__}.{value.__qualname__}{_worded((*held, *own), above)}"
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return f"{value.__module__}.{value.__qualname__}"
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
     inside = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else _attributes(value)
     return f"{type(value).__module__}.{type(value).__qualname__}{_worded(inside, above)}"
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..noise import NoiseSource, Recorder, Replay, Request
-from .step import Step
+from .step import Step, untouched
 
 if TYPE_CHECKING:
     from .options import Training
@@ -26,6 +26,7 @@ _SKIPPED, _TIMED = 20, 40  # steps: the first ones are slower than the rest, the
 _GAIN = 1.05
 _OFTEN = 4
 _CODE = ("BUILTIN_MATCH", "CLASS_MATCH", "CLOSURE_MATCH", "FUNCTION_MATCH", "MODULE_MATCH", "TYPE_MATCH")
+_KNOWN = ("fourfold.", "torch.nn.modules.")
 _MODULES = ("DICT_NOT_CONTAINS", "DUPLICATE_INPUT", "EMPTY_NN_MODULE_HOOKS_DICT", "NOT_PRESENT_IN_GENERIC_DICT")
 
 
@@ -60,6 +61,7 @@ class Program:
         self.step, self.wrapped, self.parameters, self.fabric = step, wrapped, parameters, fabric
         # The engine's wrappers cost a few percent of a small step; one process in float32 needs none of them.
         self.bare = fabric.world_size == 1 and options.precision == "32"
+        self.clips = options.clip > 0
         self.decided, self.told = "" if options.compile == "auto" else options.compile, False
         self.tell: Callable[[str], None] = lambda text: None
         self._compiled: Callable[..., _Outputs] | None = None
@@ -92,12 +94,13 @@ class Program:
         return numbers
 
     def _fast(self, raw: Tensor, labels: Tensor | None, noise: NoiseSource, share: int, left: int) -> Tensor:
-        tensors: tuple[Tensor, ...] | None = None
-        cause, first = "", self._compiled is None
+        fresh, cause, first = copy(noise), "", self._compiled is None
         try:
             if self._compiled is None:
                 self.tell("compile: compiling the step, once for this run, for some seconds or a minute")
-                self._requests, self._compiled = self._asked(raw, labels, noise), _compiled(self.step, self.parameters)
+                self._requests = self._asked(raw, labels, noise)
+                kinds = tuple(request.kind for request in self._requests)
+                self._compiled = _compiled(self.step, self.parameters, kinds)
             tensors = tuple(noise.draw(request) for request in self._requests)
             gradients, numbers, self.step.summary = self._called(self._compiled, raw, labels, tensors)
         except Exception as error:  # whatever the compiler cannot do the plain step can, or tells what is wrong
@@ -107,8 +110,8 @@ class Program:
         if cause:
             self._decided(f"off: not possible here ({cause})", "; going on without")
             self._compiled = None
-            return self._slow(raw, labels, noise if tensors is None else Replay(tensors), share, left)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            return self._slow(raw, labels, fresh, share, left)
+        for parameter, gradient in zip(self.parameters, _apart(gradients) if self.clips else gradients, strict=True):
             if gradient is not None:
                 gradient = gradient / share if share > 1 else gradient
                 if gradient.stride() != parameter.stride():  # fused optimisers take both as they lie in memory
@@ -122,7 +125,7 @@ class Program:
         """Which noise a step asks for, by a pass that trains nothing: after a resumption too every step is compiled."""
         recorder = Recorder(copy(noise))
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._as_the_engine_has_it():
+        with torch.random.fork_rng(devices), self._as_the_engine_has_it(), untouched(self.step):
             self.step(self._typed(raw), labels, recorder)
         return tuple(recorder.requests)
 
@@ -205,24 +208,40 @@ class Program:
         return time.perf_counter()
 
 
-def _compiled(step: Step, parameters: list[nn.Parameter]) -> Callable[..., _Outputs]:
+def _compiled(step: Step, parameters: list[nn.Parameter], kinds: tuple[str, ...]) -> Callable[..., _Outputs]:
     """One graph from rows and noise to gradients: on a GPU replayed without the processor's help."""
 
     def program(raw: Tensor, labels: Tensor | None, tensors: tuple[Tensor, ...]) -> _Outputs:
-        loss, numbers = step(raw, labels, Replay(tensors))
+        loss, numbers = step(raw, labels, Replay(tensors, kinds))
         return torch.autograd.grad(loss, parameters, allow_unused=True), numbers, dict(step.summary)
 
     # Compiled code is kept with a function's code, eight of them at most: each program has code of its own.
     own = FunctionType(program.__code__.replace(), program.__globals__, closure=program.__closure__)
     graphs = {"triton.cudagraphs": True} if parameters[0].is_cuda else {}
     # A user's dropout draws from torch's generator, keyed by step: it is to draw the same when compiled.
-    options = {"fallback_random": True, "guard_filter_fn": _may_change, **graphs}
+    options: dict[str, Any] = {"fallback_random": True, **graphs}
+    if all(type(part).__module__.startswith(_KNOWN) for part in step.modules()):
+        options["guard_filter_fn"] = _may_change
     return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 def _may_change(guards: Sequence[Any]) -> list[bool]:
-    """Values may change from step to step; code, and which modules there are, do not: to look costs a twentieth."""
+    """Values may change from step to step; code, and which modules there are, do not in modules that are known here.
+
+    To look costs up to a thirtieth of a small step. A user's module may do anything between two: it is looked at.
+    """
     return [guard.guard_type not in (*_CODE, *_MODULES) for guard in guards]
+
+
+def _apart(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Each in memory of its own: parameters that are added have one gradient, which clipping would shrink twice."""
+    seen: set[int] = set()
+    found: list[Tensor | None] = []
+    for gradient in gradients:
+        again = gradient is not None and gradient.data_ptr() in seen
+        found.append(gradient.clone() if gradient is not None and again else gradient)
+        seen |= set() if gradient is None else {gradient.data_ptr()}
+    return found
 
 
 def _cause(error: Exception) -> str:

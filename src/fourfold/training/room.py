@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import order_of
 from ..noise import Noise
 from .job import Job, feeds_of
+from .step import untouched
 
 _COPIES = 9  # of weights: themselves, gradient, two moments, an average, and the first, moments and average marked
 _PASSES = 3  # times what a pass keeps for its backward: gradients of it, and what is computed in between
@@ -44,7 +45,7 @@ def _needed(job: Job, device: torch.device) -> int:
         return tensor
 
     step = job.step.to(device).train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with untouched(step), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         step(raw, labels, Noise(job.options.seed, device=device))
     own = sum(tensor.numel() * tensor.element_size() for tensor in (*step.parameters(), *step.buffers()))
     return _COPIES * own + _PASSES * (sum(seen.values()) + raw.nbytes) + 1

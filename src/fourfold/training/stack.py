@@ -17,6 +17,7 @@ from ..objectives import Objective
 from .checkpoint import module_tensors
 from .loop import Loop
 from .optimisers import make_optimiser
+from .step import untouched
 
 _Passed = tuple[Tensor, Tensor, dict[str, Tensor]]
 _Found = tuple[tuple[Tensor | None, ...], Tensor, dict[str, Tensor]]
@@ -150,7 +151,8 @@ class Stack:
         key = self.template.training, len(raw)
         if key not in self._asked:
             recorder = Recorder(sources[0].at(sources[0].step))
-            self.template(raw, labels, recorder)
+            with untouched(self.template):
+                self.template(raw, labels, recorder)
             self._asked[key] = recorder.requests
         return stacked(sources, self._asked[key])
 
@@ -222,8 +224,9 @@ class Stack:
         for i in {0, len(self) - 1}:
             step, own = self.loops[i].step, _own(self.loops[i].step)
             alone = Replay([numbers[i] for numbers in noise])
-            loss, _ = step(raw[i], None if labels is None else labels[i], alone)
-            wanted = torch.autograd.grad(loss, [own[name] for name in self.trained], allow_unused=True)
+            with untouched(step):
+                loss, _ = step(raw[i], None if labels is None else labels[i], alone)
+                wanted = torch.autograd.grad(loss, [own[name] for name in self.trained], allow_unused=True)
             pairs = [(w, g[i]) for w, g in zip(wanted, found[0], strict=True) if w is not None and g is not None]
             whole = torch.stack([w.norm() for w, _ in pairs]).norm()
             for name, w, g in zip(self.trained, wanted, found[0], strict=True):
@@ -365,7 +368,7 @@ def _clip(gradients: list[Tensor], largest: float) -> None:
     """Each member's gradient to a norm of its own of at most this."""
     norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
     factors = (largest / (norms + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
+    for gradient in {g.data_ptr(): g for g in gradients}.values():  # tensors that are added share theirs
         gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
 
 

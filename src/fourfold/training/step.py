@@ -1,8 +1,9 @@
 """The one module that is trained: a batch in, a loss and named numbers out."""
 
-__all__ = ["Step", "readable"]
+__all__ = ["Step", "readable", "untouched"]
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,18 @@ class Step(nn.Module):
             trace = self.model(x, batch.c, draws=few, noise=chosen, mask=batch.mask)
         learnt = self.objective.surrogate(self.model, trace, terms) if torch.is_grad_enabled() else total
         return -learnt.mean(), numbers
+
+
+@contextmanager
+def untouched(step: Step) -> Iterator[None]:
+    """For a pass that trains nothing: buffers that change within it stand afterwards as they stood."""
+    kept = [(part, name, b, b.clone()) for part in step.modules() for name, b in part._buffers.items() if b is not None]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for part, name, buffer, before in kept:
+                part._buffers[name] = buffer.copy_(before)
 
 
 def readable(step: Step, numbers: list[float]) -> dict[str, float]:
