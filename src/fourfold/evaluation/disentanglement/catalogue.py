@@ -119,7 +119,9 @@ METRICS = {
         lambda job: dci_boosted(job.train, job.test, job.seed, job.tick).scores,
         costly=True,
     ),
-    "dci_forest": Metric("the same by random forests", lambda job: dci_forest(job.train, job.test, job.seed).scores),
+    "dci_forest": Metric(
+        "the same by extremely randomised trees", lambda job: dci_forest(job.train, job.test, job.seed).scores
+    ),
     "dci_lasso": Metric("the same by lasso regressions", lambda job: dci_lasso(job.train, job.test).scores),
     "mic_e": Metric("MIC and TIC, equicharacteristic", lambda job: mic_scores(job.train, job.rng, characteristic_e)),
     "mic_approx": Metric(

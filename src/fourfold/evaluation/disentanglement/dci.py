@@ -72,25 +72,27 @@ def dci_boosted(train: Sample, test: Sample, seed: int = 0, tick: Tick | None = 
 
 
 def dci_forest(train: Sample, test: Sample, seed: int = 0, tick: Tick | None = None) -> DCI:
-    """DCI by random forests of 100 trees: seconds, and not the numbers that papers quote.
+    """DCI by a hundred extremely randomised trees for each factor: seconds, and not the numbers that papers quote.
 
-    The equations are those of :func:`dci_boosted`. A forest spreads importance over codes that know nothing,
-    more so the less there is to know: compare with its own controls only.
+    The equations are those of :func:`dci_boosted`. Each split looks at all codes; leaves have at least 20 rows.
+    (Forests whose splits look at a few codes only must use those that know nothing: a perfect code then has 0.75.)
 
     Args:
         train: what the predictors are fitted to.
         test: what they are judged by.
-        seed: of the forests.
+        seed: of the trees.
         tick: told how many factors are done.
+
+    References:
+        Geurts, Ernst and Wehenkel 2006, "Extremely randomized trees".
     """
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     def make(classes: bool) -> Any:
-        return (RandomForestClassifier if classes else RandomForestRegressor)(
-            100, min_samples_leaf=5, random_state=seed
-        )
+        options: dict[str, Any] = {"min_samples_leaf": 20, "max_features": None, "random_state": seed}
+        return (ExtraTreesClassifier if classes else ExtraTreesRegressor)(100, **options)
 
-    return _trees("forest", "random forests of 100 trees, 5 rows a leaf", make, (train, test), tick)
+    return _trees("forest", "100 extremely randomised trees, 20 rows a leaf", make, (train, test), tick)
 
 
 def dci_lasso(train: Sample, test: Sample, strength: float = 0.01) -> DCI:
@@ -100,6 +102,9 @@ def dci_lasso(train: Sample, test: Sample, strength: float = 0.01) -> DCI:
     as informativeness. Codes and targets are standardised. A categorical factor is one column of 0 and 1 for each value
     but the first, a periodic one its cosine and sine; their importances are added, their R² averaged. Eastwood and
     Williams choose the strength by cross-validation.
+
+    Codes that know nothing keep a few coefficients by chance, which looks like disentanglement (0.6 for random codes):
+    where informativeness is 0, the other two mean nothing.
 
     Args:
         train: what the regressions are fitted to.

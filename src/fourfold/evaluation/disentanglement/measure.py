@@ -29,6 +29,10 @@ Progress = Callable[[str, int, int], None]
 _SHARP = 0.1  # of the step between two values: the posteriors of controls
 
 
+def _shown(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # no minus before zero
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Measuring:
@@ -133,9 +137,9 @@ class Measurement:
         """Aligned text: each score, its interval, and the controls."""
         lines: list[tuple[str, ...]] = [("", "value", f"{self.options.level:.0%} interval", *CONTROLS)]
         for entry in self.measured:
-            interval = "–" if entry.interval is None else f"{entry.interval[0]:.3f} – {entry.interval[1]:.3f}"
-            values = [f"{entry.controls[name]:.3f}" if name in entry.controls else "–" for name in CONTROLS]
-            lines.append((entry.score.metric, f"{entry.score.value:.3f}", interval, *values))
+            interval = "–" if entry.interval is None else " – ".join(map(_shown, entry.interval))
+            beside = (_shown(entry.controls[name]) for name in CONTROLS)
+            lines.append((entry.score.metric, _shown(entry.score.value), interval, *beside))
         wide = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         shown = ["  ".join(f"{cell:<{wide[i]}}" for i, cell in enumerate(line)).rstrip() for line in lines]
         return "\n".join(shown + [f"{name} is left out: {why}" for name, why in self.left_out.items()])
@@ -180,19 +184,22 @@ def measure(
     table = subject.means if isinstance(subject, Posteriors) else subject
     source = Tabled(table) if isinstance(table, Sample) else table
     jobs = list(_jobs(source, posteriors, options))
-    found: dict[str, dict[str, tuple[Score, ...]]] = {}
+    entries: list[Measured] = []
     left_out: dict[str, str] = {}
-    total = len(metrics) * len(jobs)
-    for i, name in enumerate(dict.fromkeys(metrics)):
+    steps = len(jobs) + 1
+    names = tuple(dict.fromkeys(metrics))
+    total = len(names) * steps
+    for i, name in enumerate(names):
         try:
-            of_metric = {}
-            for j, (subject_name, make) in enumerate(jobs):
-                told = _telling(progress, f"{name}, {subject_name}", i * len(jobs) + j, total)
-                of_metric[subject_name] = METRICS[name].run(make(name, told))
-            found[name] = of_metric
+            found = {
+                codes: METRICS[name].run(make(name, _telling(progress, f"{name}, {codes}", i * steps + j, total)))
+                for j, (codes, make) in enumerate(jobs)
+            }
         except NotApplicable as reason:
             left_out[name] = str(reason)
-    entries = [entry for name, scores in found.items() for entry in _entries(name, scores, options)]
+            continue
+        _telling(progress, f"{name}, intervals", (i + 1) * steps - 1, total)
+        entries.extend(_entries(name, found, options))
     if progress:
         progress("measured", total, total)
     train = jobs[0][1]("", lambda done, of: None).train
