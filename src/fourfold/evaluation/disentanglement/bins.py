@@ -19,8 +19,9 @@ def equal_width(values: Float[np.ndarray, "N D"], bins: int = BINS) -> Int[np.nd
     """
     out = np.empty(values.shape, np.int64)
     for j, column in enumerate(values.T):
-        edges = np.linspace(column.min(), column.max(), bins + 1)[1:-1]
-        out[:, j] = np.searchsorted(edges, column, side="right") if edges[0] < edges[-1] else 0
+        low, high = column.min(), column.max()
+        edges = np.linspace(low, high, bins + 1)[1:-1]
+        out[:, j] = np.searchsorted(edges, column, side="right") if low < high else 0
     return out
 
 
@@ -61,5 +62,5 @@ def standardised(
 ) -> Float[np.ndarray, "N D"]:
     """Each column less its mean, in units of its standard deviation (those of ``like``); a constant one becomes 0."""
     base = values if like is None else like
-    scale = base.std(0)
-    return (values - base.mean(0)) / np.where(scale > 0, scale, 1.0)
+    alive = base.max(0) > base.min(0)  # the deviation of a constant column can be a rounding error
+    return np.where(alive, (values - base.mean(0)) / np.where(alive, base.std(0), 1.0), 0.0)

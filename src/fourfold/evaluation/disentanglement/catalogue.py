@@ -1,4 +1,4 @@
-"""All metrics by name: what each is, which way is better, and how it is run."""
+"""All metrics by name: what each is, what it costs, and how it is run."""
 
 __all__ = ["DEFAULT", "METRICS", "Job", "Metric"]
 
@@ -55,14 +55,12 @@ class Metric:
     Attributes:
         summary: what it is, in a line.
         run: from codes to its scores: one, or as many as it has.
-        better: ``"higher"`` or ``"lower"``.
         replicates: at most so many for an interval: each costs something.
         costly: minutes at 10,000 rows, or of a second protocol: not run unless named.
     """
 
     summary: str
     run: Callable[[Job], tuple[Score, ...]]
-    better: str = "higher"
     replicates: int = 200
     costly: bool = False
 
@@ -132,17 +130,14 @@ METRICS = {
     "gaussian_tc": Metric(
         "total correlation of a Gaussian, nats",
         _unsupervised("gaussian_tc", gaussian_tc, "covariance of the codes, no factors"),
-        "lower",
     ),
     "gaussian_wasserstein": Metric(
         "Wasserstein distance from uncorrelated, in shares of the variance",
         _unsupervised("gaussian_wasserstein", gaussian_wasserstein, "covariance of the codes, no factors"),
-        "lower",
     ),
     "mean_information": Metric(
         "mean information of two codes, nats",
         _unsupervised("mean_information", mean_information, "20 equal-width bins, no factors"),
-        "lower",
         replicates=50,
     ),
 }

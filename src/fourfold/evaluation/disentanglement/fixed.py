@@ -193,7 +193,7 @@ def _votes(
     """Each vote as the number of the code times that of factors, plus the factor."""
     factors = len(source.about)
     found, most = [], max(1, _CODES_AT_ONCE // protocol.batch)
-    for factor, count in enumerate(np.bincount(rng.integers(factors, size=n), minlength=factors)):
+    for factor, count in enumerate(np.bincount(rng.integers(factors, size=n), minlength=factors).tolist()):
         for first in range(0, count, most):
             codes = source.alike(factor, min(most, count - first), protocol.batch, rng)[:, :, active]
             found.append((codes.var(1, ddof=1) / spread[active]).argmin(1) * factors + factor)

@@ -1,10 +1,13 @@
 """What each code knows of each factor: mutual information in nats, and the share of variance explained."""
 
-__all__ = ["entropies", "information", "information_of", "r2"]
+__all__ = ["entropies", "information", "information_of", "r2", "r2_of"]
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from ...data.factors import Factor
 from .bins import BINS, columns, equal_width, labels
 from .sample import Sample
 
@@ -77,12 +80,18 @@ def r2(sample: Sample) -> Float[np.ndarray, "D K"]:
         >>> r2(Sample(np.cos(np.deg2rad(v)), v, (angle,))).round(6).tolist()
         [[1.0]]
     """
-    codes = sample.codes
+    return r2_of(sample.codes, sample.factors, sample.about)
+
+
+def r2_of(
+    codes: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"], about: Sequence[Factor]
+) -> Float[np.ndarray, "D K"]:
+    """The same of arrays, where a column may be constant."""
     centred = codes - codes.mean(0)
     total = np.square(centred).sum(0)
     alive = total > 1e-24 * np.square(codes).sum(0)
-    out = np.zeros((codes.shape[1], len(sample.about)))
-    for k, (factor, column) in enumerate(zip(sample.about, sample.factors.T, strict=True)):
+    out = np.zeros((codes.shape[1], len(about)))
+    for k, (factor, column) in enumerate(zip(about, factors.T, strict=True)):
         terms = columns(factor, column)
         basis = np.linalg.svd(terms - terms.mean(0), full_matrices=False)
         kept = basis.U[:, 1e-10 * basis.S.max() < basis.S]

@@ -5,7 +5,7 @@ __all__ = ["irs"]
 import numpy as np
 from jaxtyping import Float, Int
 
-from .bins import BINS, equal_width
+from .bins import BINS, equal_width, labels_of
 from .sample import Sample
 from .score import Score
 
@@ -29,7 +29,8 @@ def irs(sample: Sample, quantile: float = 0.99, bins: int = BINS) -> Score:
     References:
         Suter et al. 2019, arXiv:1811.00007; Locatello et al. 2019, arXiv:1811.12359.
     """
-    groups = equal_width(sample.factors, bins)
+    binned = zip(sample.about, sample.factors.T, equal_width(sample.factors, bins).T, strict=True)
+    groups = np.stack([cut if f.discrete else labels_of(f, column, bins) for f, column, cut in binned], 1)
 
     def value(codes: Float[np.ndarray, "N D"], groups: Int[np.ndarray, "N K"]) -> float:
         most = np.abs(codes - codes.mean(0)).max(0)

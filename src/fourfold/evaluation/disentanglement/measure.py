@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..._checks import choice, fraction, positive_int, unknown
+from ..._metrics import metric_of
 from ...data.factors import Factor
 from ..rows import Row
 from .catalogue import DEFAULT, METRICS, Job
@@ -254,7 +255,8 @@ def _entries(name: str, scores: Mapping[str, tuple[Score, ...]], options: Measur
         rng = np.random.default_rng([options.seed, crc32(score.metric.encode()), 1])
         found = score.interval(replicates, rng, options.level)
         beside = {control: scores[control][i].value for control in CONTROLS}
+        better = metric_of(score.metric).better or "higher"
         if found is None:
-            yield Measured(score, None, None, 0, beside, metric.better)
+            yield Measured(score, None, None, 0, beside, better)
         else:
-            yield Measured(score, *found, replicates, beside, metric.better)
+            yield Measured(score, *found, replicates, beside, better)

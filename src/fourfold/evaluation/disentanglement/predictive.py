@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .bins import BINS, labels, standardised
-from .information import r2
+from .information import r2_of
 from .learning import logistic, quietly
 from .sample import Sample
 from .score import Score
@@ -31,10 +31,14 @@ def sap(train: Sample, test: Sample) -> Score:
         Kumar et al. 2018, arXiv:1711.00848; Locatello et al. 2019, arXiv:1811.12359.
     """
     right = {k: _right(train, test, k) for k, factor in enumerate(test.about) if factor.discrete}
-    correlations = r2(test)
+    correlations = r2_of(test.codes, test.factors, test.about)
 
     def matrix(rows: Int[np.ndarray, " n"] | None) -> Float[np.ndarray, "D K"]:
-        found = correlations if rows is None or len(right) == len(test.about) else r2(test.take(rows))
+        found = (
+            correlations
+            if rows is None or len(right) == len(test.about)
+            else r2_of(test.codes[rows], test.factors[rows], test.about)
+        )
         found = found.copy()
         for k, each in right.items():
             found[:, k] = each.mean(1) if rows is None else each[:, rows].mean(1)

@@ -96,8 +96,8 @@ def read_codes(path: str | Path, header: bool | None = None) -> tuple[Float[np.n
 def read_factors(path: str | Path, reading: Reading = Reading()) -> tuple[Float[np.ndarray, "N K"], tuple[Factor, ...]]:
     """A table of factors, and what each column is taken for.
 
-    Words are categorical. Numbers are ordinal: their different values, in order. Fractions with more than 50 values,
-    and numbers of which more than half are different, are continuous.
+    Words are categorical. Numbers are ordinal: their different values, in order. Continuous are fractions
+    with more than 50 different values, or more than half of the rows different, and whole numbers with both.
 
     Args:
         path: a CSV file; commas, semicolons or tabs part its columns.
@@ -142,7 +142,8 @@ def _of_numbers(name: str, column: Float[np.ndarray, " N"], reading: Reading) ->
     period = reading.periodic.get(name)
     steps = np.diff(values)
     even = bool(np.allclose(steps, steps[0]))
-    many = (fractions and len(values) > _GRID) or len(values) > len(column) / 2
+    rare, fine = len(values) > len(column) / 2, len(values) > _GRID
+    many = (fine or rare) if fractions else (fine and rare)
     if name in reading.continuous or many or (period is not None and not even):
         low, high = float(values[0]), float(values[-1])
         return column, Factor(name, "continuous", low=low, high=high, period=period)
