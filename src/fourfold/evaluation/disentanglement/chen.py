@@ -93,7 +93,7 @@ def mig_sup_chen(
 ) -> Score:
     """The gap seen from the codes, by the densities of :func:`mig_chen`; the gap is that of :func:`mig_sup`.
 
-    Codes count whose means have a variance above 0.01.
+    Codes count whose means have a variance above 0.01; one of an excluded factor counts too, as one that knows nothing.
 
     Args:
         posteriors: of all data.

@@ -21,12 +21,7 @@ Encode = Callable[[np.ndarray], np.ndarray]
 
 @runtime_checkable
 class Source(Protocol):
-    """What gives codes with their factors, and codes of data that share the value of one factor.
-
-    Attributes:
-        about: the factors.
-        latents: D, how many codes a datum has.
-    """
+    """What gives codes with their factors, and codes of data that share the value of one factor."""
 
     @property
     def about(self) -> tuple[Factor, ...]:
