@@ -18,6 +18,7 @@ from fourfold.evaluation.disentanglement import (
     Sample,
     Sampled,
     Tabled,
+    beta_vae,
     characteristic_approx,
     characteristic_e,
     dci_boosted,
@@ -149,6 +150,26 @@ def test_mig_sup_does_not_see_a_repeated_code_and_mig_does():
     twice = Sample(np.concatenate([v, v], 1), v, about)
     assert mig_sup(twice).value > 0.99
     assert mig_dlib(twice).value < 0.01
+
+
+def test_mig_sup_asks_codes_that_vary():
+    """A code of both factors, with a variance of 4e-4: it would halve the mean, and does at ten times its size."""
+    rng = np.random.default_rng(0)
+    v = rng.integers(4, size=(4000, 2)).astype(float)
+    about = tuple(Factor(name, "ordinal", values=(0, 1, 2, 3)) for name in "ab")
+    both = (v[:, :1] + 4 * v[:, 1:]) / 200
+    small, large = (Sample(np.concatenate([v, size * both], 1), v, about) for size in (1, 10))
+    assert mig_sup(small).value > 0.99
+    assert mig_sup(large).value == pytest.approx(2 / 3, abs=0.01)
+
+
+@pytest.mark.parametrize("metric", [beta_vae, factor_vae])
+def test_intervals_of_accuracies_are_as_wide_as_their_points_make_them(metric):
+    found = metric(source_of("dsprites", "rotated"), np.random.default_rng(0))
+    interval = found.interval(200, np.random.default_rng(1))
+    assert interval is not None
+    binomial = np.sqrt(found.value * (1 - found.value) / 5000)
+    assert interval[1] == pytest.approx(binomial, rel=0.2)
 
 
 def gaussians(means: np.ndarray, std: float, v: np.ndarray) -> Posteriors:
