@@ -242,6 +242,15 @@ def test_mic_depends_on_order_only_and_takes_ties():
     assert best.parts["matrix"].shape == (10, 6)
 
 
+def test_mic_of_two_coins_is_their_information():
+    """Each block of equal values holds both sides of the other coin; they stay two blocks, and one grid fits."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(2, size=400).astype(float)
+    y = np.where(rng.random(400) < 0.2, 1 - x, x)
+    for search in (characteristic_e, characteristic_approx):
+        assert search(x, y).mic == pytest.approx(mutual_info_score(x, y) / log(2), abs=1e-10)
+
+
 def test_a_gaussian_is_as_dependent_as_its_covariance_says():
     rng = np.random.default_rng(0)
     codes = rng.multivariate_normal([0, 0], [[1.0, 0.8], [0.8, 1.0]], 20_000)

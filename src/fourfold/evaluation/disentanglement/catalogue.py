@@ -10,13 +10,13 @@ import numpy as np
 
 from .characteristic import characteristic_approx, characteristic_e, mic_scores
 from .chen import Posteriors, mig_chen, mig_sup_chen
-from .dci import Tick, dci_boosted, dci_forest, dci_lasso
+from .dci import dci_boosted, dci_forest, dci_lasso
 from .fixed import BETA_DLIB, BETA_HIGGINS, beta_vae, factor_vae
 from .irs import irs
 from .mig import mig_dlib, mig_sup, modularity
 from .predictive import explicitness, sap
 from .sample import Sample
-from .score import NotApplicable, Score
+from .score import NotApplicable, Score, Tick
 from .source import Source
 from .unsupervised import gaussian_tc, gaussian_wasserstein, mean_information
 
@@ -105,20 +105,24 @@ METRICS = {
         "do all codes together tell each value?", lambda job: (explicitness(job.train, job.test),), replicates=50
     ),
     "irs": Metric("interventional robustness", lambda job: (irs(job.train),), replicates=100),
-    "beta_vae_dlib": Metric("which factor was fixed? L = 64", lambda job: (beta_vae(job.source, job.rng, BETA_DLIB),)),
+    "beta_vae_dlib": Metric(
+        "which factor was fixed? L = 64", lambda job: (beta_vae(job.source, job.rng, BETA_DLIB, job.tick),)
+    ),
     "beta_vae_higgins": Metric(
         "which factor was fixed? L = 200",
-        lambda job: (beta_vae(job.source, job.rng, replace(BETA_HIGGINS, exclude=job.exclude)),),
+        lambda job: (beta_vae(job.source, job.rng, replace(BETA_HIGGINS, exclude=job.exclude), job.tick),),
         costly=True,
     ),
-    "factor_vae": Metric("which factor was fixed? by variance", lambda job: (factor_vae(job.source, job.rng),)),
+    "factor_vae": Metric(
+        "which factor was fixed? by variance", lambda job: (factor_vae(job.source, job.rng, tick=job.tick),)
+    ),
     "dci_boosted": Metric(
         "disentanglement, completeness, informativeness: boosted trees, as published",
         lambda job: dci_boosted(job.train, job.test, job.seed, job.tick).scores,
         costly=True,
     ),
     "dci_forest": Metric(
-        "the same by extremely randomised trees", lambda job: dci_forest(job.train, job.test, job.seed).scores
+        "the same by extremely randomised trees", lambda job: dci_forest(job.train, job.test, job.seed, job.tick).scores
     ),
     "dci_lasso": Metric("the same by lasso regressions", lambda job: dci_lasso(job.train, job.test).scores),
     "mic_e": Metric("MIC and TIC, equicharacteristic", lambda job: mic_scores(job.train, job.rng, characteristic_e)),

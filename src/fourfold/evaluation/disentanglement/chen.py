@@ -2,7 +2,7 @@
 
 __all__ = ["Posteriors", "mig_chen", "mig_sup_chen"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log, pi
 from typing import final
@@ -12,11 +12,10 @@ from jaxtyping import Float, Int
 
 from ..._checks import positive_int
 from .bins import BINS, labels
-from .dci import Tick
 from .information import entropies
 from .mig import gap, supremum_gap
 from .sample import Sample
-from .score import Score
+from .score import Score, Tick
 
 _AT_ONCE = 1 << 21  # densities held at a time
 _ACTIVE = 1e-2
@@ -114,7 +113,14 @@ def mig_sup_chen(
     return _score("mig_sup_chen", value, by_draw, posteriors, exclude, {})
 
 
-def _score(name: str, value, by_draw: Float[np.ndarray, "S D K"], posteriors: Posteriors, exclude, parts) -> Score:
+def _score(
+    name: str,
+    value: Callable[[np.ndarray], float],
+    by_draw: Float[np.ndarray, "S D K"],
+    posteriors: Posteriors,
+    exclude: Sequence[str],
+    parts: dict[str, np.ndarray],
+) -> Score:
     n = len(posteriors.means)
 
     def again(rng: np.random.Generator) -> float:

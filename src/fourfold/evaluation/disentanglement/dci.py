@@ -1,6 +1,6 @@
 """Disentanglement, completeness and informativeness, by three predictors under three names."""
 
-__all__ = ["DCI", "Tick", "dci_boosted", "dci_forest", "dci_lasso"]
+__all__ = ["DCI", "dci_boosted", "dci_forest", "dci_lasso"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ from jaxtyping import Float
 
 from .bins import columns, standardised
 from .sample import Sample
-from .score import Score
+from .score import Score, Tick
 
-#: ``tick(done, total)`` while something takes long.
-Tick = Callable[[int, int], None]
 #: Makes what predicts classes, or numbers.
 _Make = Callable[[bool], Any]
 

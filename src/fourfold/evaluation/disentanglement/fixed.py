@@ -2,7 +2,7 @@
 
 __all__ = ["BETA_DLIB", "BETA_HIGGINS", "FACTOR_DLIB", "BetaProtocol", "FactorProtocol", "beta_vae", "factor_vae"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from ..._checks import non_negative, positive_int
 from .learning import logistic
 from .sample import kept_factors
-from .score import NotApplicable, Score
+from .score import NotApplicable, Score, Tick
 from .source import Source
 
 _CODES_AT_ONCE = 1 << 15
@@ -48,7 +48,9 @@ BETA_DLIB = BetaProtocol()
 BETA_HIGGINS = BetaProtocol("beta_vae_higgins", pairs=200)
 
 
-def beta_vae(source: Source, rng: np.random.Generator, protocol: BetaProtocol = BETA_DLIB) -> Score:
+def beta_vae(
+    source: Source, rng: np.random.Generator, protocol: BetaProtocol = BETA_DLIB, tick: Tick | None = None
+) -> Score:
     r"""The metric of β-VAE: can a linear classifier tell which factor was held fixed?
 
     .. math:: z_{\mathrm{diff}} = \frac1L \sum_{l=1}^L |z_{1,l} - z_{2,l}|, \qquad
@@ -66,6 +68,7 @@ def beta_vae(source: Source, rng: np.random.Generator, protocol: BetaProtocol = 
         source: a table, or a model and a simulator.
         rng: where factors, rows and pairs are drawn from.
         protocol: L, points, factors left out.
+        tick: told how many points are made: each asks for 2L codes, in all 1.9 million of the default protocol.
 
     Raises:
         NotApplicable: fewer than two factors.
@@ -74,9 +77,10 @@ def beta_vae(source: Source, rng: np.random.Generator, protocol: BetaProtocol = 
         Higgins et al. 2017, "β-VAE"; Locatello et al. 2019, arXiv:1811.12359.
     """
     kept = _kept(source, protocol.exclude, protocol.name)
-    x, y = _points(source, kept, protocol.train, protocol.pairs, rng)
+    made = _counter(tick, protocol.train + protocol.test)
+    x, y = _points(source, kept, (protocol.train, protocol.pairs), rng, made)
     model = logistic(x, y)
-    x, y = _points(source, kept, protocol.test, protocol.pairs, rng)
+    x, y = _points(source, kept, (protocol.test, protocol.pairs), rng, made)
     right = model.predict(x) == y
 
     def again(rng: np.random.Generator) -> float:
@@ -91,8 +95,13 @@ def beta_vae(source: Source, rng: np.random.Generator, protocol: BetaProtocol = 
 
 
 def _points(
-    source: Source, kept: Sequence[int], n: int, pairs: int, rng: np.random.Generator
+    source: Source,
+    kept: Sequence[int],
+    wanted: tuple[int, int],
+    rng: np.random.Generator,
+    made: Callable[[int], None],
 ) -> tuple[Float[np.ndarray, "n D"], Int[np.ndarray, " n"]]:
+    n, pairs = wanted
     y = rng.integers(len(kept), size=n)
     x = np.empty((n, source.latents))
     most = max(1, _CODES_AT_ONCE // (2 * pairs))
@@ -101,6 +110,7 @@ def _points(
         for chunk in np.split(rows, range(most, len(rows), most)):
             codes = source.alike(factor, len(chunk) * pairs, 2, rng)
             x[chunk] = np.abs(codes[:, 0] - codes[:, 1]).reshape(len(chunk), pairs, -1).mean(1)
+            made(len(chunk))
     return x, y
 
 
@@ -137,7 +147,9 @@ class FactorProtocol:
 FACTOR_DLIB = FactorProtocol()
 
 
-def factor_vae(source: Source, rng: np.random.Generator, protocol: FactorProtocol = FACTOR_DLIB) -> Score:
+def factor_vae(
+    source: Source, rng: np.random.Generator, protocol: FactorProtocol = FACTOR_DLIB, tick: Tick | None = None
+) -> Score:
     r"""The metric of FactorVAE: does the code that varies least tell which factor was held fixed?
 
     .. math:: d = \arg\min_j \frac{\mathrm{Var}_{\mathrm{batch}}[z_j]}{\mathrm{Var}[z_j]}, \qquad
@@ -151,6 +163,7 @@ def factor_vae(source: Source, rng: np.random.Generator, protocol: FactorProtoco
         source: a table, or a model and a simulator.
         rng: where factors and rows are drawn from.
         protocol: batch, votes, threshold.
+        tick: told how many votes are cast: each asks for a batch of codes, in all a million of the default protocol.
 
     Raises:
         NotApplicable: fewer than two factors.
@@ -167,7 +180,8 @@ def factor_vae(source: Source, rng: np.random.Generator, protocol: FactorProtoco
     )
     if not len(active):
         return Score(protocol.name, 0.0, said, protocol.test, "nothing: no code varies enough")
-    votes = [_votes(source, spread, active, protocol, n, rng) for n in (protocol.train, protocol.test)]
+    cast = _counter(tick, protocol.train + protocol.test)
+    votes = [_votes(source, (active, spread), (n, protocol.batch), rng, cast) for n in (protocol.train, protocol.test)]
     train, test = (np.bincount(v, minlength=len(active) * len(kept)).astype(float) for v in votes)
 
     def value(train: np.ndarray, test: np.ndarray) -> float:
@@ -184,20 +198,33 @@ def factor_vae(source: Source, rng: np.random.Generator, protocol: FactorProtoco
 
 def _votes(
     source: Source,
-    spread: Float[np.ndarray, " D"],
-    active: Int[np.ndarray, " A"],
-    protocol: FactorProtocol,
-    n: int,
+    codes: tuple[Int[np.ndarray, " A"], Float[np.ndarray, " D"]],
+    wanted: tuple[int, int],
     rng: np.random.Generator,
+    cast: Callable[[int], None],
 ) -> Int[np.ndarray, " n"]:
     """Each vote as the number of the code times that of factors, plus the factor."""
-    factors = len(source.about)
-    found, most = [], max(1, _CODES_AT_ONCE // protocol.batch)
+    (active, spread), (n, batch), factors = codes, wanted, len(source.about)
+    found, most = [], max(1, _CODES_AT_ONCE // batch)
     for factor, count in enumerate(np.bincount(rng.integers(factors, size=n), minlength=factors).tolist()):
         for first in range(0, count, most):
-            codes = source.alike(factor, min(most, count - first), protocol.batch, rng)[:, :, active]
-            found.append((codes.var(1, ddof=1) / spread[active]).argmin(1) * factors + factor)
+            alike = source.alike(factor, min(most, count - first), batch, rng)[:, :, active]
+            found.append((alike.var(1, ddof=1) / spread[active]).argmin(1) * factors + factor)
+            cast(len(alike))
     return np.concatenate(found)
+
+
+def _counter(tick: Tick | None, total: int) -> Callable[[int], None]:
+    """Adds up what is done, and tells of it."""
+    done = 0
+
+    def add(more: int) -> None:
+        nonlocal done
+        done += more
+        if tick:
+            tick(done, total)
+
+    return add
 
 
 def _kept(source: Source, exclude: tuple[str, ...], metric: str) -> list[int]:

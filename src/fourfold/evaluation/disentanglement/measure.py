@@ -18,10 +18,9 @@ from ..rows import Row
 from .catalogue import DEFAULT, METRICS, Job
 from .chen import Posteriors
 from .controls import CONTROLS, ROTATION_SEED, controls
-from .dci import Tick
 from .information import information, r2
 from .sample import Sample
-from .score import NotApplicable, Score
+from .score import NotApplicable, Score, Tick
 from .source import Encode, Source, Tabled
 
 #: ``progress(what, done, total)``: before each metric of each set of codes, and within long ones.

@@ -2,6 +2,8 @@
 
 __all__ = ["gap", "mig_dlib", "mig_sup", "modularity", "supremum_gap"]
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -129,7 +131,11 @@ def modularity(sample: Sample, bins: int = BINS) -> Score:
     return Score("modularity", float(parts["by_code"].mean()), protocol, len(sample), _ROWS, again, parts)
 
 
-def _again(value, codes: Int[np.ndarray, "N D"], factors: Int[np.ndarray, "N K"]) -> Replicate:
+def _again(
+    value: Callable[[np.ndarray, np.ndarray], float],
+    codes: Int[np.ndarray, "N D"],
+    factors: Int[np.ndarray, "N K"],
+) -> Replicate:
     """The value of rows drawn with replacement; the bins stay where they were."""
 
     def again(rng: np.random.Generator) -> float:

@@ -1,6 +1,6 @@
 """A metric's value with its protocol, and its interval by resampling."""
 
-__all__ = ["NotApplicable", "Replicate", "Score"]
+__all__ = ["NotApplicable", "Replicate", "Score", "Tick"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +13,8 @@ from ..._checks import positive_int
 
 #: One replicate of a value: the same metric of resampled rows, votes or points.
 Replicate = Callable[[np.random.Generator], float]
+#: ``tick(done, total)`` while something takes long.
+Tick = Callable[[int, int], None]
 
 
 class NotApplicable(ValueError):

@@ -60,7 +60,8 @@ class Sampled:
 
     Args:
         about: the factors.
-        encode: from factors, ``(n, K)``, to codes, ``(n, D)``: rendered, then encoded.
+        encode: from factors, ``(n, K)``, to codes, ``(n, D)``: rendered, then encoded. It is given tens of thousands
+            of rows at once, and cuts them into batches itself.
         factors: ``factors(n, rng)`` draws factors, ``(n, K)``; None draws each value, or all of a range, alike, and
             each factor independently.
 
