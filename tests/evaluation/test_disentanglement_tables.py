@@ -232,6 +232,15 @@ def test_a_seed_gives_the_same_numbers_whatever_else_is_measured(found):
     assert alone["factor_vae"].controls == measurement["factor_vae"].controls
 
 
+def test_so_do_random_codes_of_a_simulator():
+    source = source_of("smallnorb", "rotated")
+    options = Measuring(train=500, test=250, resamples=5)
+    names = ["mig_dlib", "beta_vae_dlib", "factor_vae"]
+    together, alone = measure(source, names, options), measure(source, names[-1:], options)
+    assert together["factor_vae"].controls == alone["factor_vae"].controls
+    assert together["mig_dlib"].controls["random"] < 0.05
+
+
 def test_codes_that_repeat_each_other_have_no_finite_correlation_and_a_row():
     sample = source_of("smallnorb", "perfect").draw(300, np.random.default_rng(0))
     twice = Sample(sample.codes[:, [0, 0]], sample.factors, sample.about)

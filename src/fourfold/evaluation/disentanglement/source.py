@@ -163,11 +163,12 @@ class Tabled:
     """
 
     sample: Sample
-    _like: tuple["_Like", ...] = field(init=False, repr=False)
+    _like: tuple["_Like", ...] = field(default=(), repr=False)  # of the factors: other codes of the same rows share it
 
     def __post_init__(self) -> None:
-        pairs = zip(self.sample.about, self.sample.factors.T, strict=True)
-        object.__setattr__(self, "_like", tuple(_like(labels_of(factor, column, BINS)) for factor, column in pairs))
+        if not self._like:
+            pairs = zip(self.sample.about, self.sample.factors.T, strict=True)
+            object.__setattr__(self, "_like", tuple(_like(labels_of(factor, column, BINS)) for factor, column in pairs))
 
     @property
     def about(self) -> tuple[Factor, ...]:
@@ -217,4 +218,4 @@ class Tabled:
 
     def recoded(self, encode: Encode) -> "Tabled":
         """The same rows with other codes."""
-        return Tabled(Sample(encode(self.sample.factors), self.sample.factors, self.sample.about))
+        return Tabled(Sample(encode(self.sample.factors), self.sample.factors, self.sample.about), self._like)
