@@ -13,6 +13,7 @@ from sklearn.metrics import mutual_info_score, roc_auc_score
 from fourfold.data import Factor
 from fourfold.evaluation.disentanglement import (
     METRICS,
+    Measuring,
     NotApplicable,
     Posteriors,
     Sample,
@@ -303,6 +304,13 @@ def test_factors_of_every_kind_are_measured_and_dead_latents_give_no_nan():
     assert found["mig_dlib"].score.value > 0.7
     boosted = dci_boosted(sample, mixed(300, seed=1))
     assert boosted.disentanglement.value > 0.9 and boosted.informativeness.value > 0.9
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_small_tables_are_measured_without_complaint(n: int):
+    """Warnings are errors here: of solvers that stop early, of infinite replicates."""
+    found = measure(mixed(n, seed=n), options=Measuring(resamples=20))
+    assert len(found.measured) == 19 and not found.left_out
 
 
 def test_a_periodic_factor_is_learnt_over_its_edge():

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .bins import columns, standardised
+from .learning import lasso
 from .sample import Sample
 from .score import Score, Tick
 
@@ -109,14 +110,12 @@ def dci_lasso(train: Sample, test: Sample, strength: float = 0.01) -> DCI:
         test: what they are judged by.
         strength: α of the penalty.
     """
-    from sklearn.linear_model import Lasso
-
     x, judged = standardised(train.codes), standardised(test.codes, like=train.codes)
     importance, right = [], []
     for factor, seen, wanted in zip(train.about, train.factors.T, test.factors.T, strict=True):
         terms = columns(factor, seen)
         target, truth = standardised(terms), standardised(columns(factor, wanted), like=terms)
-        model = Lasso(alpha=strength).fit(x, target)
+        model = lasso(x, target, strength)
         importance.append(np.abs(np.atleast_2d(model.coef_)).sum(0))
         right.append(_Explained(truth, np.reshape(model.predict(judged), truth.shape)))
     said = f"lasso, α = {strength:g}, {len(train)} rows to fit, {len(test)} to judge, informativeness R²"

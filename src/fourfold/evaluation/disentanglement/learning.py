@@ -1,6 +1,6 @@
 """The classifiers of scikit-learn as metrics use them: defaults, an explicit seed, and no complaint on the way."""
 
-__all__ = ["logistic", "quietly"]
+__all__ = ["lasso", "logistic", "quietly"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,14 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
+
+
+def lasso(x: Float[np.ndarray, "n D"], y: Float[np.ndarray, "n C"], strength: float) -> Any:
+    """Linear regressions with an L1 penalty, one for each column of y, fitted."""
+    from sklearn.linear_model import Lasso
+
+    with quietly():
+        return Lasso(alpha=strength).fit(x, y)
 
 
 def logistic(x: Float[np.ndarray, "n D"], y: Int[np.ndarray, " n"]) -> Any:

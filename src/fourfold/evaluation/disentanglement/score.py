@@ -47,12 +47,12 @@ class Score:
     def interval(
         self, resamples: int, rng: np.random.Generator, level: float = 0.95
     ) -> tuple[tuple[float, float], float] | None:
-        """An interval for the value by bootstrap, and its standard error; None where there is nothing to resample.
+        """An interval for the value by bootstrap, and its standard error, if there is one.
 
-        It lies between two quantiles of the replicates, after all were shifted by the same amount so that their mean is
-        the value: rows that are drawn twice look like dependence, and lift what is estimated from tables of counts. It
-        says how far the value would move on other data of the same kind, and nothing of other seeds, models or
-        classifiers.
+        There is none where nothing is resampled, or the value or a replicate is infinite. It lies between two quantiles
+        of the replicates, after all were shifted by the same amount so that their mean is the value: rows that are
+        drawn twice look like dependence, and lift what is estimated from tables of counts. It says how far the value
+        would move on other data of the same kind, and nothing of other seeds, models or classifiers.
 
         Args:
             resamples: how many replicates.
@@ -63,6 +63,8 @@ class Score:
             return None
         positive_int(resamples, "Score.interval: resamples")
         replicates = np.array([self.again(rng) for _ in range(resamples)])
+        if not np.isfinite(replicates).all():
+            return None
         shifted = replicates - replicates.mean() + self.value
         low, high = np.quantile(shifted, [(1 - level) / 2, (1 + level) / 2])
         error = float(replicates.std(ddof=1)) if resamples > 1 else 0.0

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .bins import standardised
+from .learning import lasso
 from .sample import checked_codes
 
 _LEAST_KL = 0.01
@@ -90,10 +91,9 @@ def udr_lasso(
     References:
         Duan et al. 2020, arXiv:1905.12614.
     """
-    from sklearn.linear_model import Lasso
 
     def coefficients(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.abs(np.atleast_2d(Lasso(alpha=strength).fit(a, b).coef_)).T
+        return np.abs(np.atleast_2d(lasso(a, b, strength).coef_)).T
 
     return _ranking(codes, kl, coefficients, f"lasso coefficients, α = {strength:g}")
 
