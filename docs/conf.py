@@ -66,6 +66,7 @@ def write_chapter(name: str, index: str, pages: dict[str, str]) -> None:
 def write_reference(app: Sphinx) -> None:
     """One page for each room, with everything that its ``__all__`` declares."""
     rooms = sorted(found.name for found in pkgutil.iter_modules(fourfold.__path__) if not found.name.startswith("_"))
+    rooms.insert(rooms.index("evaluation") + 1, "evaluation.disentanglement")
     pages = {room: f"# fourfold.{room}\n\n```{{eval-rst}}\n.. automodule:: fourfold.{room}\n```\n" for room in rooms}
     write_chapter("api", "# Reference\n\nEvery room of the library, and what it offers.\n\n", pages)
 

@@ -27,6 +27,7 @@ __all__ = [
     "ais",
     "bdmc",
     "decomposition",
+    "disentanglement",
     "elbo",
     "evaluate",
     "evidence",
@@ -43,6 +44,7 @@ __all__ = [
     "unpaired",
 ]
 
+from . import disentanglement
 from .ais import Annealed, Annealing, Pilot, ais
 from .batches import BatchLike
 from .bdmc import Sandwich, bdmc
