@@ -46,10 +46,14 @@ def test_streaming_equals_resident(tmp_path, monkeypatch, workers, labelled, tog
     assert [a == b and same(x, u) and same(y, v) for (a, x, y), (b, u, v) in chunks] == [True] * 3
 
 
-def test_batches_are_the_rows_of_the_order():
+@pytest.mark.parametrize("together", [0, 60, 1 << 16])  # bytes: one batch at a time, three, all
+def test_batches_are_the_rows_of_the_order(monkeypatch, together):
+    monkeypatch.setattr(module, "_AHEAD", together)
     split, order = split_of(), Order(23, 4, seed=0)
     assert isinstance(split.x, np.ndarray) and split.labels is not None
-    for step, (raw, labels) in enumerate(Resident(split).batches(order, 0, 12)):
+    batches = list(Resident(split).batches(order, 0, 12))
+    assert len(batches) == 12
+    for step, (raw, labels) in enumerate(batches):
         rows = order.indices(step).numpy()
         assert raw.dtype == torch.uint8
         assert np.array_equal(raw.numpy(), split.x[rows])

@@ -18,8 +18,8 @@ from ..training import Training
 from .trust import network_of, recipe_of
 
 _LONGEST = 200  # letters of a folder's name; systems of files allow 255 bytes
-#: Options that all members of a sweep share.
 _TAKEN = ("member", "state", "step", "why")  # columns of the table of members
+#: Options that all members of a sweep share.
 _SHARED = ("accelerator", "checkpoint_seconds", "devices", "precision", "quiet", "workers")
 
 
