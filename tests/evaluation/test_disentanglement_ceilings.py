@@ -160,7 +160,7 @@ def test_quick_dci_has_the_same_ends():
     assert chance.informativeness.value == pytest.approx(0, abs=0.005)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_boosted_dci_of_a_perfect_code():
     found = dci_boosted(*parts_of("dsprites", "perfect", train=3000, test=1500))
     assert [score.value for score in found.scores] == pytest.approx([1, 1, 1], abs=0.01)

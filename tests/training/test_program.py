@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from test_loop import DIGITS, GOLDEN, SMALL
+from test_processes import OPTIONS, check_equal, metrics, start, weights
 from torch import nn
 
 import fourfold as ff
 from fourfold.runs import resume
 from fourfold.training import load_tensors, program
-from tests.training.test_loop import DIGITS, GOLDEN, SMALL
-from tests.training.test_processes import OPTIONS, check_equal, metrics, start, weights
 
 FITTED = """
 import tempfile, torch, fourfold as ff
